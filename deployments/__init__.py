@@ -1,0 +1,1 @@
+"""How flows are offered: deployments, work pools, automations, and the bootstrap that registers them."""

@@ -1,0 +1,1 @@
+"""What runs: the commands, the local stack, the Python environment, the Horovod build."""

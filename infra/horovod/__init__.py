@@ -1,0 +1,1 @@
+"""The Horovod wheel, built from its source distribution."""

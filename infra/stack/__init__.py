@@ -1,0 +1,1 @@
+"""The local stack: Prefect, MLflow, pages and a worker, kept running by one supervisor."""

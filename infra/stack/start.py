@@ -1,0 +1,71 @@
+"""Start one service: `python -m infra.stack.start SERVICE`, run by the supervisor.
+
+This process becomes the service, so that the supervisor watches the service itself. Before that it
+ties its life to the supervisor's, ends what an earlier service of its name left behind (a killed
+server's own children would keep the port), and waits for what the service needs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+
+from infra import settings as stack_settings
+from infra.settings import WORK_POOL, Settings
+from infra.stack import database, http, processes, services
+from tasks.errors import Unavailable
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends; holds over exec."""
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended before the call
+        sys.exit(1)
+
+
+def end_leftovers(settings: Settings, service: str) -> int:
+    """End processes of an earlier service of this name, but not the flow runs that a worker started."""
+    stack_id = os.environ[processes.STACK_ID]
+    left = {
+        pid
+        for pid, environment in processes.of_stack(stack_id)
+        if environment.get(processes.SERVICE) == service and processes.FLOW_RUN not in environment
+    }
+    return processes.end(left - processes.own_line(), grace_s=0)
+
+
+def wait_for_work_pool(settings: Settings) -> None:
+    """Wait until Prefect answers and the bootstrap has made the worker's pool; without end."""
+    url = f"{settings.prefect_api_url}/work_pools/{WORK_POOL}"
+    while True:
+        try:
+            http.call("GET", url, timeout_s=5)
+            return
+        except Unavailable:
+            time.sleep(0.25)
+
+
+def main() -> None:
+    name = sys.argv[1]
+    die_with_parent()
+    settings = stack_settings.of_home()
+    service = next(s for s in services.declared(settings) if s.name == name)
+    if left := end_leftovers(settings, name):
+        print(f"Ended {left} processes that an earlier {name} left.", flush=True)
+    if name in database.DATABASES and (sentence := database.heal(settings, name)):
+        print(sentence, flush=True)
+    if name == "worker":
+        wait_for_work_pool(settings)
+    os.execve(service.command[0], service.command, services.environment(settings, service))
+
+
+if __name__ == "__main__":
+    main()

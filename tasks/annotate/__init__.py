@@ -1,0 +1,1 @@
+"""Annotate: hand unlabelled items to people, take their labels back into a new dataset version."""

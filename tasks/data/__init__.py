@@ -1,0 +1,1 @@
+"""Datasets: ingest, validate, preprocess and read immutable versions."""

@@ -1,0 +1,181 @@
+"""Settings of the data stage. The descriptions are the help texts of the forms in the Prefect UI."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from tasks.data.methods import METHODS, PreprocessingMethod
+from tasks.refs import Problem
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
+"""Dataset names: safe as one folder name on any file system and as one key segment on S3."""
+
+
+class Settings(BaseModel):
+    """Base of the settings: nothing unknown is taken, nothing changes after construction."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetChoice(Settings):
+    """A dataset version, chosen by name."""
+
+    name: str = Field(default="digits", pattern=NAME_PATTERN, description="Name of the dataset.")
+    version: str = Field(
+        default="latest",
+        pattern=r"^(latest|latest-raw|\d{8}-\d{6}-[0-9a-f]{6})$",
+        description="A version such as 20261120-181212-fb90eb; latest for the newest; latest-raw for the "
+        "newest that no preprocessing was applied to.",
+    )
+
+
+class IngestConfig(Settings):
+    """Which files become a dataset version, and how to read them."""
+
+    source: str = Field(
+        default="sample:digits",
+        min_length=1,
+        max_length=2048,
+        description="A folder, glob, CSV or Parquet file (path or s3:// URL), or sample:digits, "
+        "sample:iris or sample:fashion-mnist.",
+    )
+    name: str = Field(
+        default="digits",
+        pattern=NAME_PATTERN,
+        description="Name of the dataset: lower-case letters, digits, dots, dashes, underscores.",
+    )
+    problem: Problem = Field(
+        default=Problem.IMAGE_CLASSIFICATION, description="What a model is to learn from the data."
+    )
+    label: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Tables: the column to predict; empty takes the last column.",
+    )
+    labels_file: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1024,
+        description="Images: CSV of file name and label, relative to the folder; empty takes the only "
+        "CSV in a folder that has no label folders.",
+    )
+    label_names: tuple[str, ...] = Field(
+        default=(),
+        max_length=10_000,
+        description="Names of the integer labels 0, 1, 2…, in that order; empty reads label_names.json "
+        "beside the images, or else takes the labels as names.",
+    )
+    column_types: dict[str, Literal["numeric", "categorical"]] = Field(
+        default_factory=dict,
+        description="Tables: columns whose type is not to be inferred from their values.",
+    )
+    max_image_side_px: int = Field(
+        default=800,
+        ge=8,
+        le=16_384,
+        description="Images with a longer side are shrunk to this many pixels.",
+    )
+
+
+class ValidateConfig(Settings):
+    """What data must satisfy before a model is trained on it."""
+
+    min_rows_per_class: int = Field(
+        default=2, ge=1, le=1_000_000, description="Smallest number of labelled rows of every class."
+    )
+    max_duplicates_across_splits_percent: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Largest share of rows, in percent, that may stand in more than one split.",
+    )
+    min_image_side_px: int = Field(
+        default=4, ge=1, le=16_384, description="Shortest side that an image may have, in pixels."
+    )
+    max_image_side_px: int = Field(
+        default=2_000, ge=8, le=16_384, description="Longest side that an image may have, in pixels."
+    )
+
+
+class SplitConfig(Settings):
+    """How rows are divided where the source does not say it."""
+
+    train_percent: int = Field(default=70, ge=1, le=98, description="Share of rows to train on.")
+    validation_percent: int = Field(
+        default=15, ge=1, le=98, description="Share of rows to choose between epochs and trials by."
+    )
+    test_percent: int = Field(default=15, ge=1, le=98, description="Share of rows held out for evaluation.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Another seed gives another division.")
+    stratified: bool = Field(default=True, description="Keep the share of every class in every split.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        total = self.train_percent + self.validation_percent + self.test_percent
+        if total != 100:
+            raise ValueError(f"train, validation and test percent must add up to 100, not {total}")
+        return self
+
+
+class StepConfig(Settings):
+    """One preprocessing method with its parameters."""
+
+    method: PreprocessingMethod = Field(description="The method to apply.")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="Parameters of the method; what is left out takes the method's default. "
+        + "; ".join(
+            f"{name}: {', '.join(method.Parameters.model_fields) or 'none'}"
+            for name, method in METHODS.items()
+        )
+        + ".",
+    )
+
+    @field_validator("parameters")
+    @classmethod
+    def _complete(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        """Check against the method's own model and write out its defaults, so that a manifest says all."""
+        if "method" not in info.data:
+            return given
+        method = METHODS[info.data["method"]]
+        try:
+            return method.Parameters.model_validate(given).model_dump(mode="json")
+        except ValidationError as error:
+            known = ", ".join(method.Parameters.model_fields) or "none"
+            faults = "; ".join(
+                f"{'.'.join(str(part) for part in fault['loc']) or 'parameters'}: {fault['msg']}"
+                for fault in error.errors()
+            )
+            raise ValueError(f"{method.name}: {faults} (its parameters: {known})") from None
+
+
+class PreprocessConfig(Settings):
+    """How a dataset is divided and made ready for training."""
+
+    steps: tuple[StepConfig, ...] = Field(
+        default=(),
+        max_length=50,
+        description="Methods in order; empty takes those usual for the problem. Images get one colour mode "
+        "and one size even if no step says so.",
+    )
+    input_size_px: int = Field(
+        default=28,
+        ge=4,
+        le=1024,
+        description="Images: width and height where no step sets the size, in pixels.",
+    )
+    split: SplitConfig = Field(
+        default_factory=SplitConfig,
+        description="How rows are divided where the source does not say it.",
+    )

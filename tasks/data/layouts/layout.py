@@ -1,0 +1,139 @@
+"""The interface of layouts, and what they share: names of splits, order of classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+import pyarrow as pa
+
+from tasks.data.config import IngestConfig
+from tasks.data.images import IMAGE_SUFFIXES
+from tasks.data.listed import listed
+from tasks.data.manifest import Feature
+from tasks.data.sources import Source
+from tasks.errors import InvalidData
+from tasks.refs import Problem
+
+SPLIT_OF = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+"""Names of folders and files that stand for splits."""
+
+_INTEGER = re.compile(r"^[+-]?\d+$")
+
+
+class Shard(Protocol):
+    """The rows of one shard, not read yet; travels to workers."""
+
+    @property
+    def split(self) -> str: ...
+
+    def table(self) -> tuple[pa.Table, list[str]]:
+        """Read: rows in the schema of `tasks.data.shards`, and a line for each that cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a source holds.
+
+    Attributes:
+        features: The input columns.
+        label: Name of the label column.
+        classes: Class names in the order of the integer labels; none for regression.
+        shards: The rows, in order.
+        on_workers: Whether reading the rows is work to spread over workers.
+    """
+
+    features: tuple[Feature, ...]
+    label: str
+    classes: tuple[str, ...]
+    shards: Sequence[Shard]
+    on_workers: bool
+
+
+class Layout(Protocol):
+    """One way in which data is laid out in files."""
+
+    name: str
+    describes: str
+
+    def reads(self, problem: Problem) -> bool:
+        """Whether data for this problem can be in this layout."""
+        ...
+
+    def matches(self, source: Source, config: IngestConfig) -> bool:
+        """Whether the source looks like this layout; by names alone, nothing is read."""
+        ...
+
+    def read(self, source: Source, config: IngestConfig) -> Contents:
+        """Find out what is in the source.
+
+        Raises:
+            InvalidData: It is in this layout, but with faults.
+        """
+        ...
+
+
+def image_paths(source: Source) -> list[str]:
+    """Paths of a source's images."""
+    return [file.path for file in source.files if PurePosixPath(file.path).suffix.lower() in IMAGE_SUFFIXES]
+
+
+def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
+    """Class names sorted; by number when all are whole numbers."""
+    distinct = set(labels)
+    if all(_INTEGER.match(label) for label in distinct):
+        return tuple(sorted(distinct, key=lambda label: (int(label), label)))
+    return tuple(sorted(distinct))
+
+
+def named_classes(
+    labels: Iterable[str], names: Sequence[str], where: str
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Class names and the integer label of every label found in the data.
+
+    Args:
+        labels: Labels as the data writes them: class names, or whole numbers.
+        names: Names of the integer labels 0, 1, 2…; empty where none are given.
+        where: What to point at in an error.
+
+    Raises:
+        InvalidData: There are fewer than two classes; or names are given, and they repeat, or a label is
+            neither one of them nor the number of one.
+    """
+    distinct = ordered_classes(labels)
+    if not distinct or len(names or distinct) < 2:
+        raise InvalidData(
+            f"There is one label only, {distinct[0]}" if distinct else "No row has a label",
+            where=where,
+            allowed="at least two classes, for a model to tell apart",
+            mend="add rows of another class, or choose another label",
+        )
+    if not names:
+        return distinct, {label: index for index, label in enumerate(distinct)}
+    index_of = {name: index for index, name in enumerate(names)}
+    if len(index_of) < len(names):
+        raise InvalidData(
+            "Two integer labels have the same name", where=where, mend="correct the label names"
+        )
+    numbers = {label: int(label) for label in distinct if _INTEGER.match(label)}
+    found = {label: index_of.get(label, numbers.get(label, -1)) for label in distinct}
+    unknown = [label for label, index in found.items() if not 0 <= index < len(names)]
+    if unknown:
+        raise InvalidData(
+            f"{len(unknown)} labels have no name: {listed(unknown)}",
+            where=where,
+            allowed=f"{listed(names)}, or their numbers 0 to {len(names) - 1}",
+            mend="complete the label names, or correct the labels",
+        )
+    return tuple(names), found

@@ -1,0 +1,37 @@
+"""Cut out the middle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from tasks.data.methods.method import ImageMethod, MethodParameters, State
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from tasks.data.images import Header
+
+
+class CentreCropParameters(MethodParameters):
+    """Parameters of `CentreCrop`."""
+
+    width_px: int = Field(default=28, ge=1, le=4096, description="Width of the result, in pixels.")
+    height_px: int = Field(default=28, ge=1, le=4096, description="Height of the result, in pixels.")
+
+
+class CentreCrop(ImageMethod):
+    """Smaller images are laid on black, so that every result has the same size."""
+
+    name = "centre-crop"
+    Parameters = CentreCropParameters
+    sets_size = True
+
+    def apply(self, image: Image.Image, parameters: CentreCropParameters, state: State) -> Image.Image:
+        left = (image.width - parameters.width_px) // 2
+        top = (image.height - parameters.height_px) // 2
+        return image.crop((left, top, left + parameters.width_px, top + parameters.height_px))
+
+    def keeps(self, header: Header, parameters: CentreCropParameters, state: State) -> bool:
+        return (header.width_px, header.height_px) == (parameters.width_px, parameters.height_px)

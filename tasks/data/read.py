@@ -1,0 +1,251 @@
+"""Read splits of a dataset version into memory, as arrays and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tasks.data.images import open_image
+from tasks.data.manifest import ID_COLUMN, IMAGE_COLUMN, Manifest
+from tasks.data.preprocessing import Preprocessing
+from tasks.data.store import DatasetStore
+from tasks.errors import Damaged, InvalidData, NotFound
+from tasks.refs import DatasetRef
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """Images ready for a model. Memory: n · height · width · channels bytes.
+
+    Attributes:
+        ids: n row ids.
+        images: uint8 [n, height, width, channels], channels 1 or 3.
+        labels: int64 [n], indices into the manifest's classes.
+    """
+
+    ids: list[str]
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class TableSplit:
+    """Rows ready for a model.
+
+    Attributes:
+        ids: n row ids.
+        features: n rows, float64 columns, no missing value.
+        labels: int64 [n] indices into the manifest's classes; float64 [n] for regression.
+    """
+
+    ids: list[str]
+    features: pd.DataFrame
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """Rows as they were ingested: what a client would send to an endpoint.
+
+    Attributes:
+        ids: n row ids.
+        images: n decoded images of any size and mode; None for tables.
+        contents: n encoded image files, as stored; None for tables.
+        table: n rows of the raw features; None for images.
+        labels: int64 [n], or float64 [n] for regression.
+    """
+
+    ids: list[str]
+    images: list[Image.Image] | None
+    contents: list[bytes] | None
+    table: pd.DataFrame | None
+    labels: np.ndarray
+
+
+def read_split(store: DatasetStore, ref: DatasetRef, split: str) -> ImageSplit | TableSplit:
+    """A split of a preprocessed version, in the order of its shards.
+
+    Raises:
+        NotFound: The version or the split is not there.
+        InvalidData: The version is not ready for training: images of several sizes, missing values.
+    """
+    manifest = store.open(ref)
+    rows = _rows(manifest, split, ref)
+    labels = np.empty(rows, np.int64 if manifest.problem.is_classification else np.float64)
+    ids: list[str] = []
+    images: np.ndarray | None = None
+    frames = []
+    for table in shard_tables(store, manifest, split):
+        start = len(ids)
+        ids.extend(table[ID_COLUMN].to_pylist())
+        labels[start : len(ids)] = _labels(table, manifest)
+        if manifest.problem.is_table:
+            frames.append(_features(table, manifest))
+            continue
+        for place, content in enumerate(contents_of(table), start):
+            image = open_image(content)
+            pixels = np.asarray(image)
+            pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+            if images is None:
+                images = np.empty((rows, *pixels.shape), np.uint8)
+            if pixels.shape != images.shape[1:] or pixels.dtype != np.uint8:
+                raise InvalidData(
+                    f"The images of {ref} differ in size or colours: {ids[0]} is "
+                    f"{_shape(images.shape[1:])}, {ids[place]} is {_shape(pixels.shape)}",
+                    where=f"split {split}",
+                    mend="preprocess this version, and train on the result",
+                )
+            images[place] = pixels
+    if not manifest.problem.is_table:
+        assert images is not None  # a split has at least one row
+        return ImageSplit(ids, images, labels)
+    import pandas as pd
+
+    features = pd.concat(frames, ignore_index=True)
+    unfit = [
+        str(column)
+        for column in features.columns
+        if features[column].dtype != np.float64 or features[column].isna().any()
+    ]
+    if unfit:
+        raise InvalidData(
+            f"The version {ref} has missing values or text in {', '.join(unfit)}",
+            where=f"split {split}",
+            mend="preprocess this version with impute and encode, and train on the result",
+        )
+    return TableSplit(ids, features, labels)
+
+
+def read_raw_rows(store: DatasetStore, ref: DatasetRef, split: str, limit: int | None = None) -> RawSplit:
+    """The rows of a split as they were before any preprocessing, in the split's order.
+
+    Follows the parents to the ingested version and takes from there the rows whose ids are in the split.
+
+    Args:
+        store: The store that holds the version and its parents.
+        ref: The version that a model was trained or evaluated on.
+        split: Name of the split.
+        limit: Only the first so many rows.
+    """
+    manifest = store.open(ref)
+    _rows(manifest, split, ref)
+    tables = list(shard_tables(store, manifest, split, columns=[ID_COLUMN]))
+    wanted = pa.concat_tables(tables)[ID_COLUMN].combine_chunks()
+    wanted = wanted if limit is None else wanted.slice(0, limit)
+    raw = raw_manifest(store, manifest)
+    found = []
+    for raw_split in raw.splits:
+        for table in shard_tables(store, raw, raw_split):
+            part = table.filter(pc.is_in(table[ID_COLUMN], value_set=wanted))
+            if part.num_rows:
+                found.append(part)
+    rows = pa.concat_tables(found) if found else None
+    if rows is None or rows.num_rows != len(wanted):
+        raise Damaged(
+            f"{len(wanted)} rows of {ref} should be in {raw.name}@{raw.version}, "
+            f"{rows.num_rows if rows else 0} are",
+            where=f"split {split}",
+            mend="ingest and preprocess again",
+        )
+    rows = rows.take(pc.index_in(wanted, value_set=rows[ID_COLUMN].combine_chunks()))
+    ids = wanted.to_pylist()
+    labels = _labels(rows, raw)
+    if raw.problem.is_table:
+        return RawSplit(ids, None, None, _features(rows, raw), labels)
+    contents = contents_of(rows)
+    images = [open_image(content) for content in contents]
+    for image in images:
+        image.load()
+    return RawSplit(ids, images, contents, None, labels)
+
+
+def preprocessing_of(store: DatasetStore, ref: DatasetRef) -> Preprocessing:
+    """The fitted steps from raw rows to the rows of this version."""
+    manifest = store.open(ref)
+    raw = raw_manifest(store, manifest)
+    return Preprocessing(
+        problem=manifest.problem,
+        features=raw.features,
+        steps=manifest.preprocessing,
+        max_image_side_px=None if manifest.problem.is_table else raw.parameters.get("max_image_side_px"),
+    )
+
+
+def raw_manifest(store: DatasetStore, manifest: Manifest) -> Manifest:
+    """The version whose rows are raw: this one, or the nearest before it that no step was applied to.
+
+    That need not be the ingested one: labelling makes a version with a parent whose rows are raw.
+    """
+    while manifest.parent is not None and manifest.preprocessing:
+        manifest = store.get(manifest.name, manifest.parent)
+    return manifest
+
+
+def shard_tables(
+    store: DatasetStore, manifest: Manifest, split: str, columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """The shards of a split, one after the other."""
+    folder = store.folder(manifest.name, manifest.version)
+    for file in manifest.files_of(split):
+        yield read_shard(store.fs, f"{folder}/{file.path}", columns)
+
+
+def read_shard(filesystem: Any, path: str, columns: list[str] | None = None) -> pa.Table:
+    """One shard, or some of its columns.
+
+    Raises:
+        Damaged: The file is missing or is not Parquet.
+    """
+    try:
+        with filesystem.open(path, "rb") as file:
+            return pq.read_table(file, columns=columns)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise Damaged(
+            f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
+        ) from error
+
+
+def contents_of(table: pa.Table) -> list[bytes]:
+    """The encoded image files of a shard."""
+    return list(pc.struct_field(table[IMAGE_COLUMN], "bytes").to_pylist())
+
+
+def _rows(manifest: Manifest, split: str, ref: DatasetRef) -> int:
+    if not manifest.splits.get(split):
+        raise NotFound(
+            f"The version {ref} has no rows in a split named {split}",
+            allowed=", ".join(manifest.splits),
+            mend="choose one of those, or preprocess the dataset, which divides it",
+        )
+    return manifest.splits[split]
+
+
+def _labels(table: pa.Table, manifest: Manifest) -> np.ndarray:
+    labels = table[manifest.label]
+    if labels.null_count:
+        raise InvalidData(
+            f"{labels.null_count} rows of {manifest.name}@{manifest.version} have no label",
+            where=f"column {manifest.label}",
+            mend="label them, or leave them out of the source",
+        )
+    return np.asarray(labels.to_numpy())
+
+
+def _features(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
+    frame: pd.DataFrame = table.select([feature.name for feature in manifest.features]).to_pandas()
+    return frame
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{width} × {height} pixels with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,0 +1,1 @@
+"""How good a model is: predictions on held-out rows, metrics with their uncertainty, costs."""

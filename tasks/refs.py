@@ -1,0 +1,105 @@
+"""References that travel between tasks: small frozen values with a URI and a digest, never data.
+
+A reference says where a thing is and how to recognise it. Whoever needs the thing itself opens it
+from the URI; a step whose reference no longer verifies is run again (see `tasks.cache`).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Problem(StrEnum):
+    """What a model is to do; decides the layout of the data, the metrics and the wire format."""
+
+    IMAGE_CLASSIFICATION = "image-classification"
+    TABLE_CLASSIFICATION = "table-classification"
+    TABLE_REGRESSION = "table-regression"
+
+    @property
+    def is_table(self) -> bool:
+        return self is not Problem.IMAGE_CLASSIFICATION
+
+    @property
+    def is_classification(self) -> bool:
+        return self is not Problem.TABLE_REGRESSION
+
+
+class Ref(BaseModel):
+    """Base of all references."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetRef(Ref):
+    """One immutable dataset version in the dataset store."""
+
+    name: str
+    version: str
+    url: str = Field(description="Folder of the version: Parquet shards beside manifest.json.")
+    digest: str = Field(description="SHA-256 over the manifest's content, hex.")
+    problem: Problem
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class RunRef(Ref):
+    """One finished training: an MLflow run with a logged model."""
+
+    run_id: str
+    experiment: str
+    model_uri: str = Field(description="`models:/m-…`: the MLflow logged model with the bundle in it.")
+    digest: str = Field(description="SHA-256 over the bundle's files, hex.")
+    algorithm: str
+    dataset: DatasetRef
+
+
+class EvaluationRef(Ref):
+    """How a bundle did on one split: headline metrics here, the rest beside the MLflow run."""
+
+    run_id: str
+    dataset: DatasetRef
+    split: str
+    rows: int
+    metrics: dict[str, float]
+    uri: str = Field(description="`runs:/<run>/evaluation/<split>`: evaluation.json, predictions.parquet.")
+    digest: str = Field(description="SHA-256 over evaluation.json, hex.")
+
+
+class StudyRef(Ref):
+    """One hyperparameter study: a parent MLflow run with its trials nested below."""
+
+    run_id: str
+    experiment: str
+    trials: int
+    best: RunRef
+    end_reason: str
+
+
+class ModelVersionRef(Ref):
+    """One version of a registered model."""
+
+    name: str
+    version: int
+    run_id: str
+    model_uri: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.name} v{self.version}"
+
+
+class EndpointRef(Ref):
+    """A live address that answers predictions."""
+
+    name: str
+    url: str = Field(description="Where a client posts.")
+    model: str
+    alias: str
+    version: int
+    token_file: str
+    curl: str = Field(default="", description="A command that asks it, ready to be pasted in a shell.")

@@ -1,0 +1,1 @@
+"""The model registry: versions, the gate against the champion, promotion by alias."""

@@ -1,0 +1,52 @@
+"""Figure: predicted values against true values of a regression, and the errors' distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from tasks.report import style
+
+MAX_POINTS = 4_000
+
+
+def predicted_vs_true(
+    true: Sequence[float], predicted: Sequence[float], *, label: str = "value", detail: str = ""
+) -> Figure:
+    """Draw predictions against truth beside a histogram of the errors.
+
+    Args:
+        true: [n] true values.
+        predicted: [n] predicted values.
+        label: Name of the predicted column.
+        detail: The split and the model.
+    """
+    truth, guess = np.asarray(true, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    if len(truth) > MAX_POINTS:  # an even thinning in the order of the truth keeps both tails
+        chosen = np.argsort(truth)[:: -(-len(truth) // MAX_POINTS)]
+        truth, guess = truth[chosen], guess[chosen]
+    card = style.figure(4.2)
+    left, right = card.subplots(1, 2, width_ratios=[1.25, 1])
+    low, high = float(min(truth.min(), guess.min())), float(max(truth.max(), guess.max()))
+    left.plot([low, high], [low, high], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)), label="exact")
+    left.scatter(truth, guess, s=14, color=style.BLUE, alpha=0.55, linewidths=0)
+    style.plain_axes(left, grid="both")
+    left.set_xlabel(f"true {label}")
+    left.set_ylabel(f"predicted {label}")
+    style.legend(left, loc="upper left")
+    errors = guess - truth
+    widest = float(np.abs(errors).max(initial=0.0)) * 1.02 or 1.0
+    bins = min(40, max(8, len(errors) // 8))
+    right.hist(errors, bins=bins, range=(-widest, widest), color=style.SKY, linewidth=0)
+    right.axvline(0, color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
+    right.axvline(float(errors.mean()), color=style.ORANGE, linewidth=1.6, label=f"mean {errors.mean():.3g}")
+    style.plain_axes(right)
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
+    right.set_xlabel("error (predicted - true)")
+    right.set_ylabel("samples")
+    style.legend(right)
+    style.title(card, "Predicted against true", detail)
+    return card

@@ -1,0 +1,1 @@
+"""Endpoints: a registered model behind an address, following the registry's alias."""

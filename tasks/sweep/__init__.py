@@ -1,0 +1,1 @@
+"""Sweep: try every algorithm that fits the problem, under one time budget, and rank them."""

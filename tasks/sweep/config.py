@@ -1,0 +1,48 @@
+"""Settings of a sweep over algorithms."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.train import algorithms as catalogue
+
+
+class SweepConfig(BaseModel):
+    """Which algorithms to try and for how long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithms: list[str] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Algorithms to try; empty takes all that can learn the problem.",
+        json_schema_extra={"items": {"type": "string", "enum": list(catalogue.names())}},
+    )
+    budget_s: int = Field(
+        default=300, ge=5, le=30 * 24 * 3600, description="Time for all of them together, in seconds."
+    )
+    max_parallel: int = Field(
+        default=2, ge=1, le=1024, description="Trainings that run at the same time, one CPU slot each."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Start of the random numbers.")
+    experiment: str = Field(
+        default="default",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^/\\]+$",
+        description="MLflow experiment.",
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, max_length=10, description="Tags of your own on the sweep's MLflow run."
+    )
+
+    @model_validator(mode="after")
+    def _each_is_there_and_once(self) -> Self:
+        for name in self.algorithms:
+            catalogue.get(name)
+        twice = sorted({name for name in self.algorithms if self.algorithms.count(name) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return self

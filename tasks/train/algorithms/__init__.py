@@ -1,0 +1,132 @@
+"""The catalogue: every algorithm by its name. A new one is a file here and a line below.
+
+The imports are plain ones, so that the step cache sees which code a training reaches; algorithm files
+import their libraries only when they fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.errors import InvalidSettings
+from tasks.refs import Problem
+from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings
+from tasks.train.algorithms.lightgbm import Lightgbm
+from tasks.train.algorithms.linear_regression import LinearRegression
+from tasks.train.algorithms.logistic_regression import LogisticRegression
+from tasks.train.algorithms.mlp import Mlp
+from tasks.train.algorithms.random_forest import RandomForest
+from tasks.train.algorithms.six_layer_cnn import SixLayerCnn
+
+CATALOGUE: dict[str, Algorithm] = {
+    algorithm.name: algorithm
+    for algorithm in (
+        SixLayerCnn(),
+        Mlp(),
+        Lightgbm(),
+        RandomForest(),
+        LogisticRegression(),
+        LinearRegression(),
+    )
+}
+
+SMALL_TABLE_ROWS = 1000
+
+
+def default(problem: Problem, rows: int) -> str:
+    """What `auto` stands for: a sound choice without any tuning.
+
+    On small tables a linear model errs less than trees do, which have too few rows to split.
+
+    Args:
+        problem: What is to be learned.
+        rows: Rows of the dataset version.
+    """
+    if problem is Problem.IMAGE_CLASSIFICATION:
+        return SixLayerCnn.name
+    if rows >= SMALL_TABLE_ROWS:
+        return Lightgbm.name
+    return LogisticRegression.name if problem.is_classification else LinearRegression.name
+
+
+def names(problem: Problem | None = None) -> list[str]:
+    """Names of the algorithms, of all or of those that can learn a problem."""
+    return [a.name for a in CATALOGUE.values() if problem is None or problem in a.problems]
+
+
+def get(name: str, problem: Problem | None = None) -> Algorithm:
+    """Look an algorithm up.
+
+    Args:
+        name: Its name; what `auto` stands for, `choose` knows.
+        problem: The problem that it must be able to learn.
+
+    Raises:
+        InvalidSettings: There is no such algorithm, or it cannot learn the problem.
+    """
+    algorithm = CATALOGUE.get(name)
+    if algorithm is None:
+        near = difflib.get_close_matches(name, CATALOGUE, n=1)
+        raise InvalidSettings(
+            f"there is no algorithm '{name}'",
+            where="algorithm",
+            allowed=", ".join(names(problem)),
+            mend=f"did you mean '{near[0]}'?" if near else "take one of these",
+        )
+    if problem is not None and problem not in algorithm.problems:
+        raise InvalidSettings(
+            f"{algorithm.title} cannot learn {problem}",
+            where="algorithm",
+            allowed=", ".join(names(problem)),
+            mend="take one of these",
+        )
+    return algorithm
+
+
+def choose(name: str, problem: Problem, rows: int) -> Algorithm:
+    """The algorithm of that name, or for `auto` the default for a dataset version.
+
+    Args:
+        name: Its name, or `auto`.
+        problem: What is to be learned.
+        rows: Rows of the dataset version.
+
+    Raises:
+        InvalidSettings: There is no such algorithm, or it cannot learn the problem.
+    """
+    return get(default(problem, rows) if name == "auto" else name, problem)
+
+
+def hyperparameter_help() -> str:
+    """The hyperparameters of every algorithm, by name: for the help of a form."""
+    return "; ".join(f"{name}: {', '.join(a.Hyperparameters.model_fields)}" for name, a in CATALOGUE.items())
+
+
+def settings(algorithm: Algorithm, values: dict[str, Any]) -> AlgorithmSettings:
+    """Check hyperparameters against an algorithm and fill in its defaults.
+
+    Raises:
+        InvalidSettings: Names every hyperparameter that is unknown, out of range or not finite.
+    """
+    try:
+        return algorithm.Hyperparameters.model_validate(values)
+    except ValidationError as error:
+        known = algorithm.Hyperparameters.model_fields
+        faults = []
+        for fault in error.errors():
+            name = ".".join(map(str, fault["loc"]))
+            if fault["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(name, known, n=1)
+                faults.append(f"'{name}' is unknown" + (f" (did you mean '{near[0]}'?)" if near else ""))
+            else:
+                message = fault["msg"][:1].lower() + fault["msg"][1:]
+                faults.append(f"'{name}' is {fault['input']!r}: {message}")
+        raise InvalidSettings(
+            f"{algorithm.title} cannot take these hyperparameters: " + "; ".join(faults),
+            where="hyperparameters",
+            allowed=", ".join(known),
+            mend="change them, or leave them out for their defaults",
+        ) from error

@@ -1,0 +1,213 @@
+"""What an algorithm is, what it is given and what it gives back.
+
+An algorithm is one file in this package. It names its settings as a pydantic model, so that a form and
+a search space can be made of them without importing the library behind it, and it fits a model to
+arrays. Everything around that (data versions, MLflow, preprocessing) is the same for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Required, TypeAlias, TypedDict
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from tasks.refs import Problem
+from tasks.train.algorithms.suitability import Characteristics, Suitability
+from tasks.train.world import World
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tasks.train.communicators.communicator import Communicator
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+Metrics: TypeAlias = dict[str, float]
+
+Report: TypeAlias = Callable[[int, int, Metrics], None]
+"""`report(epoch, epochs, metrics)`, called on rank 0 after each epoch (or boosting round), from 1.
+
+When it is called, the checkpoint of that epoch lies in the work folder already.
+"""
+
+
+class AlgorithmSettings(BaseModel):
+    """Base of every algorithm's settings: frozen, unknown names refused, finite numbers only."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SearchRange(TypedDict, total=False):
+    """Where good values of a hyperparameter lie: `low` to `high`, or `choices`.
+
+    Integers go in steps of `step`, by default 1.
+    """
+
+    kind: Required[Literal["int", "float", "log", "choice"]]
+    low: float
+    high: float
+    step: float
+    choices: list[bool | int | float | str]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Model inputs with their labels.
+
+    Attributes:
+        inputs: Images as uint8 `[n, height, width, channels]`, or table rows as float64 `[n, features]`.
+        labels: int64 class indices `[n]`, or float64 values `[n]` for regression.
+    """
+
+    inputs: NDArray[np.uint8] | NDArray[np.float64]
+    labels: NDArray[np.int64] | NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything that a fit may look at. The test split is not part of it.
+
+    Attributes:
+        problem: What is to be learned.
+        train: Rows to fit.
+        validation: Rows to stop and choose by; None where the dataset has none.
+        classes: Class names in label order; empty for regression.
+        inputs: Names of the input columns; empty for images.
+    """
+
+    problem: Problem
+    train: Rows
+    validation: Rows | None
+    classes: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a model gives for one row: one a class, or one value."""
+        return len(self.classes) if self.problem.is_classification else 1
+
+
+def never() -> bool:
+    """The answer of someone who never asks a fit to stop."""
+    return False
+
+
+def silent(epoch: int, epochs: int, metrics: Metrics) -> None:
+    """The report of a fit that nobody follows."""
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """How one fit is run: by whom, for how long, and who hears of it.
+
+    Attributes:
+        seed: Start of every random choice.
+        report: Hears the metrics of each epoch.
+        work_folder: Where checkpoints are written and found again; None keeps none.
+        max_time_s: Longest fitting time, after which the best model so far is taken; None is no limit.
+        should_stop: Asked after each epoch; True ends the fit with the best model so far.
+        world: This process's place among the ranks.
+        communicator: How the ranks talk; None for a single process.
+    """
+
+    seed: int = 0
+    report: Report = silent
+    work_folder: Path | None = None
+    max_time_s: float | None = None
+    should_stop: Callable[[], bool] = never
+    world: World = field(default_factory=World)
+    communicator: Communicator | None = None
+
+
+class FittedModel(Protocol):
+    """A model that predicts, and can be written as data.
+
+    Attributes:
+        format: Key of `tasks.train.models.FORMATS` that reads the file again.
+        parameters: Learned numbers in the model.
+    """
+
+    format: ClassVar[str]
+
+    @property
+    def parameters(self) -> int: ...
+
+    def predict(self, inputs: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float32]:
+        """Score rows.
+
+        Args:
+            inputs: As in `Rows.inputs`.
+
+        Returns:
+            Probabilities `[n, classes]`, or values `[n]` for regression.
+        """
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the weights to a file."""
+        ...
+
+    def description(self) -> dict[str, Json]:
+        """What is needed besides the file to read the model again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished fit.
+
+    Attributes:
+        model: The model at its best epoch.
+        history: Metrics of each epoch, in order.
+        best_epoch: Epoch, from 1, that the model is of.
+        ended: Why it ended: `finished`, `early stopping`, `time limit` or `stopped`.
+        fit_time_s: Time that it took, that of killed processes before it included.
+    """
+
+    model: FittedModel
+    history: tuple[Metrics, ...]
+    best_epoch: int
+    ended: str
+    fit_time_s: float
+
+    @property
+    def best(self) -> Metrics:
+        """Metrics of the model's own epoch."""
+        return self.history[self.best_epoch - 1]
+
+
+class Algorithm(Protocol):
+    """One way to learn a model.
+
+    Attributes:
+        name: Name in settings and records, such as `random_forest`.
+        title: Name for people.
+        summary: One sentence on what it is and when to take it.
+        problems: Problems that it can learn.
+        Hyperparameters: Its settings, importable without the library behind it.
+        usual_search: The hyperparameters that usually matter, and where a study searches them unless
+            it is told otherwise.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    problems: ClassVar[frozenset[Problem]]
+    usual_search: ClassVar[dict[str, SearchRange]]
+
+    @property
+    def Hyperparameters(self) -> type[AlgorithmSettings]: ...  # noqa: N802 - it is a class
+
+    def suitability(self, data: Characteristics) -> Suitability:
+        """How well it suits data of a problem that it can learn: a sweep's order, and its reason."""
+        ...
+
+    def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
+        """Learn a model; the same data, settings and seed give the same model on the same machine."""
+        ...

@@ -1,0 +1,1 @@
+"""What happens around the epochs of the training loop, one matter a file."""

@@ -1,0 +1,26 @@
+"""Tell whoever follows the training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.train.algorithms.algorithm import Report
+from tasks.train.callbacks.callback import Callback
+from tasks.train.world import World
+
+if TYPE_CHECKING:
+    from tasks.train.loop import TrainingState
+
+
+class ReportMetrics(Callback):
+    """Hands each epoch's metrics to a function, on rank 0."""
+
+    def __init__(self, report: Report, epochs: int, world: World) -> None:
+        self.report = report
+        self.epochs = epochs
+        self.world = world
+
+    def after_epoch(self, state: TrainingState) -> None:
+        """See `Callback.after_epoch`."""
+        if self.world.is_root:
+            self.report(state.epoch, self.epochs, dict(state.history[-1]))

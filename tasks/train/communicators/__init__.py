@@ -1,0 +1,1 @@
+"""How the ranks of one training talk to each other; one way a file, behind one interface."""

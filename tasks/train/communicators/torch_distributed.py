@@ -1,0 +1,35 @@
+"""Ranks of torch.distributed: gloo between processors, NCCL between GPUs."""
+
+from __future__ import annotations
+
+import os
+
+import torch.distributed
+from torch import Tensor
+
+from tasks.train.world import World
+
+
+class TorchRanks:
+    """Collectives of torch.distributed. The launcher must have called `init_process_group`.
+
+    The rank on the host comes from `LOCAL_RANK`, as torchrun sets it; without it all ranks are taken
+    to be on one host.
+    """
+
+    def __init__(self) -> None:
+        rank = torch.distributed.get_rank()
+        self.world = World(rank, int(os.environ.get("LOCAL_RANK", rank)), torch.distributed.get_world_size())
+
+    def average_(self, tensor: Tensor) -> None:
+        """See `Communicator.average_`."""
+        torch.distributed.all_reduce(tensor)  # gloo has no mean of its own
+        tensor.div_(self.world.size)
+
+    def broadcast_(self, tensor: Tensor, root: int = 0) -> None:
+        """See `Communicator.broadcast_`."""
+        torch.distributed.broadcast(tensor, src=root)
+
+    def barrier(self) -> None:
+        """See `Communicator.barrier`."""
+        torch.distributed.barrier()

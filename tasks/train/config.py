@@ -1,0 +1,74 @@
+"""Settings of a training."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.refs import Problem
+from tasks.train import algorithms
+from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings
+
+Value = bool | int | float | str
+"""What a hyperparameter can be."""
+
+
+class TrainConfig(BaseModel):
+    """What to train and for how long."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: str = Field(
+        default="auto",
+        description="The way to learn; auto takes a sound one for the problem.",
+        json_schema_extra={"enum": ["auto", *algorithms.names()]},
+    )
+    hyperparameters: dict[str, Value] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Settings of the algorithm by name; those left out keep their defaults. "
+        f"{algorithms.hyperparameter_help()}.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**31 - 1,
+        description="Start of the random numbers; the same seed gives the same model.",
+    )
+    experiment: str = Field(
+        default="default",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[^/\\]+$",
+        description="MLflow experiment that the training is filed under.",
+    )
+    max_time_s: int | None = Field(
+        default=None,
+        ge=1,
+        le=30 * 24 * 3600,
+        description="Longest fitting time in seconds; the best model so far is kept. Empty is no limit.",
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, max_length=10, description="Up to ten tags of your own on the MLflow run."
+    )
+
+    @model_validator(mode="after")
+    def _refuse_what_the_algorithm_cannot_take(self) -> Self:
+        """Check what can be checked before the dataset is known."""
+        if self.algorithm != "auto":
+            algorithms.settings(algorithms.get(self.algorithm), dict(self.hyperparameters))
+        return self
+
+    def resolve(self, problem: Problem, rows: int) -> tuple[Algorithm, AlgorithmSettings]:
+        """The algorithm and its full settings for a problem.
+
+        Args:
+            problem: What is to be learned.
+            rows: Rows of the dataset version, which `auto` goes by.
+
+        Raises:
+            InvalidSettings: The algorithm cannot learn it, or a hyperparameter is not one of its own.
+        """
+        algorithm = algorithms.choose(self.algorithm, problem, rows)
+        return algorithm, algorithms.settings(algorithm, dict(self.hyperparameters))

@@ -1,0 +1,178 @@
+"""One training as an MLflow run: opened by the driver, closed in a true state whatever happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+
+from tasks.errors import NotFound
+from tasks.refs import DatasetRef
+from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.tags import STATUS_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MLFLOW_DIGEST_LENGTH = 36
+STREAM_INTERVAL_S = 0.5
+MOST_METRICS = 1000
+"""Metrics that MLflow takes in one call."""
+_PARAM_LENGTH = 6000
+
+
+class TrackedRun:
+    """An open MLflow run.
+
+    Args:
+        client: MLflow.
+        run_id: The run.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self.client = client
+        self.run_id = run_id
+        self.ended_as = "succeeded"
+        self._waiting: list[Metric] = []
+        self._sent_at = 0.0
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags, all in one call."""
+        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Set parameters, all in one call; the same ones may be set again."""
+        params = [Param(key, str(value)[:_PARAM_LENGTH]) for key, value in values.items()]
+        self.client.log_batch(self.run_id, params=params)
+
+    def metrics(self, values: Metrics, step: int = 0) -> None:
+        """Log metrics of one step in one call."""
+        now_ms = int(time.time() * 1000)
+        self.client.log_batch(
+            self.run_id, metrics=[Metric(key, value, now_ms, step) for key, value in values.items()]
+        )
+
+    def stream(self, values: Metrics, step: int) -> None:
+        """Log metrics soon: those of quick steps go together, so that logging does not slow a fit."""
+        now_ms = int(time.time() * 1000)
+        self._waiting += [Metric(key, value, now_ms, step) for key, value in values.items()]
+        if time.monotonic() - self._sent_at >= STREAM_INTERVAL_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what `stream` holds back."""
+        for start in range(0, len(self._waiting), MOST_METRICS):
+            self.client.log_batch(self.run_id, metrics=self._waiting[start : start + MOST_METRICS])
+        self._waiting = []
+        self._sent_at = time.monotonic()
+
+    def complete(self, history: Sequence[Metrics]) -> None:
+        """Log the epochs that MLflow lacks: those that a killed process finished but did not log."""
+        self.flush()
+        name = next(iter(history[0]))
+        logged = {metric.step for metric in self.client.get_metric_history(self.run_id, name)}
+        for epoch, metrics in enumerate(history, start=1):
+            if epoch not in logged:
+                self.stream(metrics, epoch)
+        self.flush()
+
+    def input(self, dataset: DatasetRef, splits: Mapping[str, int]) -> None:
+        """Record the dataset version that is learned from."""
+        entity = Dataset(
+            name=str(dataset),
+            digest=dataset.digest[:MLFLOW_DIGEST_LENGTH],
+            source_type="trainyard",
+            source=json.dumps({"uri": dataset.url}),
+            profile=json.dumps(dict(splits)),
+        )
+        self.client.log_inputs(
+            self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+        )
+
+
+@contextmanager
+def tracked_run(
+    client: MlflowClient,
+    experiment: str,
+    *,
+    name: str,
+    tags: Mapping[str, str],
+    resume: str | None = None,
+    parent: str | None = None,
+) -> Iterator[TrackedRun]:
+    """Open a run, and close it as it ended.
+
+    A run ends as `FINISHED` with the status tag `succeeded` (or what `ended_as` was set to), as
+    `FAILED`/`failed` after an error, and as `KILLED`/`aborted` when the process is being stopped.
+
+    Args:
+        client: MLflow.
+        experiment: Made where it is missing.
+        name: The run's name for people.
+        tags: Set at the beginning.
+        resume: Id of an unfinished run to open again, whoever closed it and as what.
+        parent: Run that this one is nested below.
+    """
+    started = {**tags, STATUS_TAG: "running"}
+    if resume:
+        run = TrackedRun(client, resume)
+        run.tag(started)  # first of all: its flow run is alive again
+        client.update_run(resume, status=RunStatus.to_string(RunStatus.RUNNING))
+    else:
+        if parent:
+            started["mlflow.parentRunId"] = parent
+        made = client.create_run(experiment_id(client, experiment), run_name=name, tags=started)
+        run = TrackedRun(client, made.info.run_id)
+    try:
+        yield run
+    except Exception:
+        _close(run, "failed", RunStatus.FAILED)
+        raise
+    except BaseException:  # cancelled from outside: KeyboardInterrupt, SystemExit, Prefect's termination
+        _close(run, "aborted", RunStatus.KILLED)
+        raise
+    _close(run, run.ended_as, RunStatus.FINISHED if run.ended_as == "succeeded" else RunStatus.KILLED)
+
+
+def experiment_id(client: MlflowClient, name: str) -> str:
+    """Id of an experiment, made where it is missing.
+
+    Raises:
+        NotFound: It was deleted, and MLflow keeps its name.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another training was faster
+    if found is None or found.lifecycle_stage != "active":
+        raise NotFound(
+            f"the experiment '{name}' was deleted",
+            where="experiment",
+            mend="restore it in MLflow, or choose another name",
+        )
+    return str(found.experiment_id)
+
+
+def can_be_resumed(client: MlflowClient, run_id: str) -> bool:
+    """Whether a run can be opened again: it is there and did not finish."""
+    try:
+        info = client.get_run(run_id).info
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return bool(info.lifecycle_stage == "active" and info.status != "FINISHED")
+
+
+def _close(run: TrackedRun, status: str, state: int) -> None:
+    run.tag({STATUS_TAG: status})
+    run.client.set_terminated(run.run_id, RunStatus.to_string(state))

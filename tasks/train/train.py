@@ -1,0 +1,249 @@
+"""Train one algorithm on one dataset version: MLflow run in, registered-ready model out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.data.read import preprocessing_of, read_raw_rows
+from tasks.data.store import DatasetStore
+from tasks.errors import Damaged, NotFound
+from tasks.refs import DatasetRef, RunRef
+from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Report, TrainingData, never, silent
+from tasks.train.bundle import Bundle, TrainedOn
+from tasks.train.config import TrainConfig
+from tasks.train.mlflow_model import example_rows, log_bundle
+from tasks.train.tags import (
+    ALGORITHM_TAG,
+    BUNDLE_DIGEST_TAG,
+    DATASET_DIGEST_TAG,
+    DATASET_REF_TAG,
+    DATASET_TAG,
+    ENDED_TAG,
+    MODEL_URI_TAG,
+)
+from tasks.train.tracking import TrackedRun, can_be_resumed, tracked_run
+from tasks.train.training_data import read_training_data
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_FILE = "run.json"
+
+
+def train(
+    ref: DatasetRef,
+    config: TrainConfig,
+    store: DatasetStore,
+    client: MlflowClient,
+    work_folder: Path,
+    report: Report = silent,
+    *,
+    tags: Mapping[str, str] | None = None,
+    should_stop: Callable[[], bool] = never,
+    parent: str | None = None,
+) -> RunRef:
+    """Fit, and record all of it in one MLflow run.
+
+    Called again with the same work folder after a kill, it takes up the same run from the last
+    checkpoint and ends with the same model. The work folder may be deleted when this returns.
+
+    Args:
+        ref: A preprocessed dataset version.
+        config: What to train.
+        store: Where dataset versions are.
+        client: MLflow.
+        work_folder: For checkpoints; belongs to this training alone, which the caller sees to.
+        report: Hears each epoch, after MLflow.
+        tags: More tags for the run, such as the flow run's id.
+        should_stop: Asked after each epoch; True keeps the best model so far, status aborted.
+        parent: MLflow run that this one is nested below.
+
+    Returns:
+        The finished run with its logged model.
+
+    Raises:
+        InvalidSettings: The algorithm cannot take these settings; no run is made.
+        InvalidData: Nothing can be learned from the data; no run is made.
+    """
+    algorithm, settings = config.resolve(ref.problem, ref.rows)
+    data = read_training_data(store, ref)
+    work_folder.mkdir(parents=True, exist_ok=True)
+    all_tags = {
+        **config.tags,
+        **(tags or {}),
+        DATASET_TAG: str(ref),
+        DATASET_DIGEST_TAG: ref.digest,
+        DATASET_REF_TAG: ref.model_dump_json(),
+        ALGORITHM_TAG: algorithm.name,
+    }
+    with tracked_run(
+        client,
+        config.experiment,
+        name=f"{algorithm.name} on {ref.name}",
+        tags=all_tags,
+        resume=earlier_run(client, work_folder),
+        parent=parent,
+    ) as run:
+        (work_folder / RUN_FILE).write_text(json.dumps({"run_id": run.run_id}))
+        run.params(
+            {
+                "algorithm": algorithm.name,
+                "seed": config.seed,
+                "dataset": str(ref),
+                "train_rows": len(data.train),
+                "validation_rows": len(data.validation) if data.validation else 0,
+                **settings.model_dump(mode="json"),
+            }
+        )
+        run.input(ref, store.open(ref).splits)
+
+        def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:
+            run.stream(metrics, epoch)
+            report(epoch, epochs, metrics)
+
+        context = FitContext(
+            seed=config.seed,
+            report=log_and_report,
+            work_folder=work_folder,
+            max_time_s=config.max_time_s,
+            should_stop=should_stop,
+        )
+        bundle, fit = fit_bundle(ref, config, data, store, context, work_folder / "bundle")
+        run.complete(fit.history)
+        model_uri = _finish(run, bundle, fit, work_folder / "bundle", store, ref)
+    return RunRef(
+        run_id=run.run_id,
+        experiment=config.experiment,
+        model_uri=model_uri,
+        digest=bundle.digest,
+        algorithm=algorithm.name,
+        dataset=ref,
+    )
+
+
+def fit_bundle(
+    ref: DatasetRef,
+    config: TrainConfig,
+    data: TrainingData,
+    store: DatasetStore,
+    context: FitContext,
+    folder: Path,
+) -> tuple[Bundle, Fit]:
+    """Fit and write the bundle, with no word to MLflow: what a trial of a study calls.
+
+    Args:
+        ref: The version that `data` was read from.
+        config: What to train; its experiment, tags and time limit are not looked at here.
+        data: The rows.
+        store: Where the version's preprocessing is looked up.
+        context: How to run the fit.
+        folder: Where the bundle is written, replacing an earlier one.
+    """
+    algorithm, settings = config.resolve(ref.problem, ref.rows)
+    fit = algorithm.fit(data, settings, context)
+    shutil.rmtree(folder, ignore_errors=True)
+    bundle = Bundle.write(
+        folder,
+        model=fit.model,
+        preprocessing=preprocessing_of(store, ref),
+        problem=ref.problem,
+        algorithm=algorithm.name,
+        hyperparameters=settings.model_dump(mode="json"),
+        seed=config.seed,
+        classes=data.classes,
+        label=store.open(ref).label,
+        inputs=data.inputs,
+        dataset=TrainedOn(name=ref.name, version=ref.version, digest=ref.digest),
+    )
+    return bundle, fit
+
+
+def find_run(client: MlflowClient, run_id: str) -> RunRef:
+    """The reference to a training that finished earlier.
+
+    Raises:
+        NotFound: There is no such run, or it left no model.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise NotFound(
+            f"MLflow has no run {run_id}",
+            where=str(client.tracking_uri),
+            mend="copy the id from the run's page",
+        ) from error
+    tags = run.data.tags
+    if run.info.lifecycle_stage != "active":
+        raise NotFound(f"the run {run_id} was deleted", mend="restore it in MLflow, or train again")
+    if MODEL_URI_TAG not in tags or DATASET_REF_TAG not in tags:
+        raise NotFound(
+            f"the run {run_id} has no model of ours",
+            where=f"its status is {run.info.status}",
+            allowed="a training that succeeded",
+            mend="choose another run, or train again",
+        )
+    return RunRef(
+        run_id=run_id,
+        experiment=client.get_experiment(run.info.experiment_id).name,
+        model_uri=tags[MODEL_URI_TAG],
+        digest=tags[BUNDLE_DIGEST_TAG],
+        algorithm=tags[ALGORITHM_TAG],
+        dataset=DatasetRef.model_validate_json(tags[DATASET_REF_TAG]),
+    )
+
+
+def verify_run(client: MlflowClient, ref: RunRef) -> None:
+    """Check that a run and the files of its model are still there.
+
+    Raises:
+        NotFound: One of them is gone.
+        Damaged: The run has another model than the reference.
+    """
+    if find_run(client, ref.run_id).digest != ref.digest:
+        raise Damaged("the run has another model", where=ref.model_uri, mend="train again")
+    listed = client.list_logged_model_artifacts(ref.model_uri.removeprefix("models:/"), "artifacts/bundle")
+    if len(listed) < 2:
+        raise NotFound("the model's files are gone", where=ref.model_uri, mend="train again")
+
+
+def earlier_run(client: MlflowClient, work_folder: Path) -> str | None:
+    """The unfinished run that an earlier attempt left in the work folder; None where there is none."""
+    try:
+        run_id = str(json.loads((work_folder / RUN_FILE).read_text())["run_id"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return None  # none yet, or the process died while writing its id
+    return run_id if can_be_resumed(client, run_id) else None
+
+
+def _finish(
+    run: TrackedRun, bundle: Bundle, fit: Fit, folder: Path, store: DatasetStore, ref: DatasetRef
+) -> str:
+    """Log the model and what is known of the fit; returns the model's URI."""
+    example = example_rows(bundle, read_raw_rows(store, ref, "train", limit=3))
+    model_uri = log_bundle(run.client, bundle, folder, run.run_id, example)
+    best = {f"best_{name}": value for name, value in fit.best.items() if name.startswith(("train", "valid"))}
+    run.metrics(
+        {
+            **best,
+            "best_epoch": fit.best_epoch,
+            "epochs": len(fit.history),
+            "fit_time_s": fit.fit_time_s,
+            "parameters": bundle.description.model.parameters,
+            "bundle_size_bytes": bundle.description.model.size_bytes,
+        }
+    )
+    run.tag(
+        {
+            MODEL_URI_TAG: model_uri,
+            BUNDLE_DIGEST_TAG: bundle.digest,
+            ENDED_TAG: fit.ended,
+        }
+    )
+    run.ended_as = "aborted" if fit.ended == "stopped" else "succeeded"
+    return model_uri

@@ -1,0 +1,46 @@
+"""A dataset version as the arrays that a fit takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.data.read import ImageSplit, TableSplit, read_split
+from tasks.data.store import DatasetStore
+from tasks.errors import InvalidData
+from tasks.refs import DatasetRef
+from tasks.train.algorithms.algorithm import Rows, TrainingData
+
+
+def read_training_data(store: DatasetStore, ref: DatasetRef) -> TrainingData:
+    """Read the train and validation splits of a preprocessed version into memory.
+
+    Raises:
+        InvalidData: Nothing can be learned from the rows: one class, one row, no feature.
+    """
+    manifest = store.open(ref)
+    train = read_split(store, ref, "train")
+    validation = read_split(store, ref, "validation") if manifest.splits.get("validation") else None
+    inputs = tuple(map(str, train.features.columns)) if isinstance(train, TableSplit) else ()
+    seen = len(np.unique(train.labels))
+    if seen < 2 or (isinstance(train, TableSplit) and not inputs):
+        raise InvalidData(
+            f"there is nothing to learn: {len(train.ids)} training rows of {ref} "
+            f"with {len(inputs) or 'image'} feature{'s' if len(inputs) > 1 else ''} "
+            f"and {seen} distinct label{'s' if seen > 1 else ''}",
+            where=f"label {manifest.label}, split train",
+            allowed="at least two classes or values, and one feature",
+            mend="add rows of another class, or choose another label column",
+        )
+    return TrainingData(
+        problem=manifest.problem,
+        train=_rows(train),
+        validation=None if validation is None else _rows(validation),
+        classes=tuple(manifest.classes),
+        inputs=inputs,
+    )
+
+
+def _rows(split: ImageSplit | TableSplit) -> Rows:
+    if isinstance(split, ImageSplit):
+        return Rows(split.images, split.labels)
+    return Rows(split.features.to_numpy(dtype=np.float64), split.labels)

@@ -1,0 +1,133 @@
+"""Mirror trials to MLflow as they report, and end the study when it has what it wanted.
+
+Everything here runs in the driver, where Ray calls it between results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlflow.entities import Metric, Param, RunTag
+from ray.tune import Callback, Stopper
+
+from tasks.train.tags import ENDED_TAG, ERROR_TAG, STATUS_TAG, STUDY_TAG, TRIAL_TAG
+from tasks.tune.records import Study, Trial
+from tasks.tune.trial import ENDED, EPOCH, EPOCHS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_STATES = {"succeeded": "FINISHED", "early stopped": "FINISHED", "killed": "KILLED"}
+
+
+class Mirror(Callback):  # type: ignore[misc]
+    """One MLflow run a trial, nested below the study's run.
+
+    Args:
+        client: MLflow.
+        experiment_id: Experiment of the study.
+        parent: The study's run.
+        study: Kept up to date.
+        changed: Called when a trial starts or ends.
+    """
+
+    def __init__(
+        self, client: MlflowClient, experiment_id: str, parent: str, study: Study, changed: Callable[[], None]
+    ) -> None:
+        self.client = client
+        self.experiment_id = experiment_id
+        self.parent = parent
+        self.study = study
+        self.changed = changed
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Open the trial's run; a trial that goes on after a pause keeps the one it has."""
+        if trial.trial_id in self.study.trials:
+            return
+        number = trials.index(trial) + 1  # as made, not as started: workers are ready in any order
+        point = dict(trial.config.get("point", trial.config))
+        tags = {
+            "mlflow.parentRunId": self.parent,
+            STUDY_TAG: self.parent,
+            TRIAL_TAG: str(number),
+            STATUS_TAG: "running",
+        }
+        run_id = self.client.create_run(self.experiment_id, run_name=f"trial {number}", tags=tags).info.run_id
+        params = [Param(name, str(value)) for name, value in point.items()]
+        self.client.log_batch(run_id, params=params)
+        self.study.trials[trial.trial_id] = Trial(trial.trial_id, number, point, run_id, "running")
+        self.changed()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Log one epoch."""
+        known = self.study.trials[trial.trial_id]
+        if ENDED in result:
+            known.ended = str(result[ENDED])
+            return
+        epoch, now_ms = int(result[EPOCH]), int(time.time() * 1000)
+        self.study.hear(known, float(result[self.study.metric]), epoch)
+        names = [name for name in result if name.startswith(("train_", "validation_"))]
+        metrics = [Metric(name, float(result[name]), now_ms, epoch) for name in names]
+        metrics.append(Metric(EPOCHS, float(result[EPOCHS]), now_ms, epoch))
+        self.client.log_batch(known.run_id, metrics=metrics)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close the run of a trial that returned or was stopped."""
+        self._close(self.study.trials[trial.trial_id])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Close the run of a trial that raised."""
+        self._close(self.study.trials[trial.trial_id], _error_of(trial))
+
+    def close_rest(self) -> None:
+        """Close what was still running when the study ended."""
+        for trial in self.study.trials.values():
+            if trial.status in ("created", "running"):
+                trial.status = "killed"
+                self._end(trial)
+
+    def _close(self, trial: Trial, error: str = "") -> None:
+        self.study.close(trial, error=error)
+        self._end(trial)
+        self.changed()
+
+    def _end(self, trial: Trial) -> None:
+        tags = {STATUS_TAG: trial.status, ENDED_TAG: trial.ended, ERROR_TAG: trial.error}
+        metrics = []
+        if trial.best is not None:
+            now_ms = int(time.time() * 1000)
+            metrics = [
+                Metric(f"best_{self.study.metric}", trial.best, now_ms, 0),
+                Metric("best_epoch", float(trial.best_epoch or 0), now_ms, 0),
+            ]
+        set_tags = [RunTag(key, value) for key, value in tags.items() if value]
+        self.client.log_batch(trial.run_id, metrics=metrics, tags=set_tags)
+        self.client.set_terminated(trial.run_id, _STATES.get(trial.status, "FAILED"))
+
+
+class Goal(Stopper):  # type: ignore[misc]
+    """Ends the study when the goal is reached, or when too many trials failed."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never stops one trial alone: that is the scheduler's part."""
+        return False
+
+    def stop_all(self) -> bool:
+        return self.study.should_end
+
+
+def _error_of(trial: Any, length: int = 400) -> str:
+    """The error's own line: the last one of the trial's traceback that is not indented."""
+    # Ray's get_error looks in the study's storage, where the file is put only later.
+    path = trial.error_file
+    trace = Path(path).read_text(errors="replace").strip() if path and Path(path).exists() else ""
+    lines = [line for line in trace.splitlines() if line and not line.startswith((" ", "\t"))]
+    return (lines[-1] if lines else "the trial's process ended without a message")[:length]

@@ -1,0 +1,143 @@
+"""The tuning step: a study on Ray with progress in the Prefect UI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from blocks.mlflow_server import MlflowServer
+from blocks.ray_cluster import RayCluster
+from tasks.cache import StepCache
+from tasks.data.task import open_store
+from tasks.home import home
+from tasks.refs import DatasetRef, StudyRef
+from tasks.train.tags import FLOW_RUN_TAG
+from tasks.tune.config import TuneConfig
+from tasks.tune.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from tasks.data.store import DatasetStore
+    from tasks.tune.records import Study
+
+
+def verify_best(result: StudyRef, inputs: Mapping[str, Any]) -> None:
+    """Check that the best training of a study or sweep and its model are still in MLflow."""
+    from tasks.train.train import verify_run
+
+    verify_run(cast(MlflowServer, MlflowServer.load(inputs["site"])).client(), result.best)
+
+
+@task(
+    name="tune",
+    task_run_name="tune {config.algorithm} on {ref.name}",
+    cache_policy=StepCache(verify=verify_best),
+    persist_result=True,
+    result_serializer="json",
+)
+def tune_model(ref: DatasetRef, config: TuneConfig, site: str = "local") -> StudyRef:
+    """Search an algorithm's hyperparameters on Ray and train the best configuration.
+
+    Args:
+        ref: A preprocessed dataset version.
+        config: What to search, how, and when to end.
+        site: Which set of blocks to use.
+    """
+    watch = Watcher()
+    with workplace(site) as place:
+        from tasks.tune.study import run_study
+
+        study = run_study(ref, config, place.store, place.client, place.folder, watch, tags=place.tags)
+    get_run_logger().info(
+        "Study %s: %d trials, %s; the best is run %s.",
+        study.run_id,
+        study.trials,
+        study.end_reason,
+        study.best.run_id,
+    )
+    return study
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a study or a sweep works with.
+
+    Attributes:
+        store: Where dataset versions are.
+        client: MLflow.
+        folder: For checkpoints; removed in the end.
+        tags: For the MLflow runs: the flow run's id.
+    """
+
+    store: DatasetStore
+    client: MlflowClient
+    folder: Path
+    tags: dict[str, str]
+
+
+@contextmanager
+def workplace(site: str) -> Iterator[Workplace]:
+    """Connect Ray, and give a scratch folder; both end with the block."""
+    tags = {FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {}
+    client = cast(MlflowServer, MlflowServer.load(site)).client()
+    with (
+        scratch_folder(home() / "work" / "search", str(flow_run.id or "no-flow-run")) as folder,
+        cast(RayCluster, RayCluster.load(site)).session(),
+    ):
+        yield Workplace(open_store(site), client, folder, tags)
+
+
+class SearchProgress:
+    """A progress bar in the Prefect UI, and a log line for everything that ended.
+
+    Args:
+        key: Key of the artifact.
+        title: First word of its description.
+    """
+
+    def __init__(self, key: str, title: str) -> None:
+        self.log = get_run_logger()
+        self.told: set[str] = set()
+        self.artifact = cast(
+            UUID, create_progress_artifact(progress=0.0, key=key, description=f"{title}: starting Ray")
+        )
+
+    def show(self, ended: Mapping[str, str], percent: float, description: str) -> None:
+        """Log what ended since the last call (id → line), and move the bar."""
+        for name, line in ended.items():
+            if name not in self.told:
+                self.told.add(name)
+                self.log.info(line)
+        update_progress_artifact(self.artifact, progress=percent, description=description)
+
+
+class Watcher(SearchProgress):
+    """Shows a study: see `tasks.tune.study.Watch`."""
+
+    def __init__(self) -> None:
+        super().__init__("study-progress", "Study")
+
+    def __call__(self, study: Study) -> None:
+        """Hear of a trial that started or ended."""
+        ended = {}
+        for trial in list(study.trials.values()):
+            if trial.status not in ("created", "running"):
+                score = "no score" if trial.best is None else f"{study.metric} {trial.best:.4f}"
+                ended[trial.id] = f"Trial {trial.number} {trial.status}: {score}. {trial.error}".rstrip()
+        best = study.best
+        shown = "none yet" if best is None or best.best is None else f"{best.best:.4f} (trial {best.number})"
+        self.show(
+            ended,
+            100.0 * study.finished / max(study.planned, 1),
+            f"{study.finished} of {study.planned} trials ended; best {study.metric}: {shown}",
+        )

@@ -1,0 +1,94 @@
+"""Running and waiting jobs as people read them: what, whose, since when, and what each waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from tasks.workspace.plan import TAG, USER_TAG
+
+WAITS = {
+    "Pending": "its process to start",
+    "Late": "a worker, or a free place in its work queue",
+    "AwaitingConcurrencySlot": "a free slot of its deployment or quota",
+    "AwaitingRetry": "its next try",
+    "Paused": "an answer from a person",
+    "Suspended": "an answer from a person",
+    "Cancelling": "its processes to end",
+}
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the orchestrator knows of a flow run."""
+
+    id: str
+    flow: str
+    name: str
+    state: str
+    tags: Sequence[str]
+    work_queue: str
+    created: datetime
+    due: datetime | None
+    started: datetime | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One line of the list."""
+
+    type: str
+    workspace: str
+    name: str
+    user: str
+    state: str
+    waits_for: str
+    since: str
+    tags: str
+    id: str
+
+
+def list_jobs(runs: Sequence[RunFacts], now: datetime) -> list[Job]:
+    """Running jobs first, then waiting ones in the order in which they are due.
+
+    Runs that a schedule has planned for later are left out: they wait for nothing but the clock.
+    """
+    due = [run for run in runs if run.state != "Scheduled" or run.due is None or run.due <= now]
+    due.sort(key=lambda run: (run.started is None, run.started or run.due or run.created))
+    return [_job(run, now) for run in due]
+
+
+def rows(jobs: Sequence[Job]) -> list[Mapping[str, str]]:
+    """The list as table rows."""
+    return [asdict(job) for job in jobs]
+
+
+def owner(tags: Sequence[str], prefix: str) -> str:
+    """The value of the first tag with this prefix, such as the user in `user:ada`."""
+    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), "")
+
+
+def _job(run: RunFacts, now: datetime) -> Job:
+    since = run.started or run.due or run.created
+    seconds = max(0, int((now - since).total_seconds()))
+    free = [tag for tag in run.tags if not tag.startswith((TAG, USER_TAG))]
+    waits_for = WAITS.get(run.state, "" if run.started is not None else "a worker")
+    return Job(
+        type=run.flow,
+        workspace=owner(run.tags, TAG),
+        name=run.name,
+        user=owner(run.tags, USER_TAG),
+        state=run.state,
+        waits_for=waits_for,
+        since=_ago(seconds),
+        tags=", ".join(free),
+        id=run.id,
+    )
+
+
+def _ago(seconds: int) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"

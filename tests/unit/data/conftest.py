@@ -1,0 +1,83 @@
+"""Small data sets, and stores on a disk and on an S3 server."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.data.store import DatasetStore
+
+
+def picture(seed: int, width: int = 8, height: int = 8, mode: str = "L") -> Image.Image:
+    """Random pixels, the same for the same seed."""
+    channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, *channels), np.uint8)
+    return Image.fromarray(pixels, mode)
+
+
+def encoded(image: Image.Image, format: str = "PNG") -> bytes:  # noqa: A002
+    sink = io.BytesIO()
+    image.save(sink, format)
+    return sink.getvalue()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DatasetStore:
+    return DatasetStore(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Writes `<split>/<label>/<n>.png`, different pixels in every file."""
+
+    def write(
+        splits: tuple[str, ...] = ("train", "validation", "test"),
+        labels: tuple[str, ...] = ("cat", "dog"),
+        each: int = 4,
+        mode: str = "L",
+        side_px: int = 8,
+    ) -> Path:
+        root = tmp_path / "pictures"
+        seed = 0
+        for split in splits:
+            for label in labels:
+                folder = root / split / label
+                folder.mkdir(parents=True, exist_ok=True)
+                for number in range(each):
+                    seed += 1
+                    image = picture(seed, side_px, side_px, mode)
+                    (folder / f"{number}.png").write_bytes(encoded(image))
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[dict[str, object]]:
+    """fsspec options for an S3 server in a thread of this process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {"key": "test", "secret": "test", "endpoint_url": f"http://{host}:{port}"}
+    server.stop()
+
+
+@pytest.fixture(params=["local", "s3"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> DatasetStore:
+    """A store of every kind that is supported: the same tests run on each."""
+    if request.param == "local":
+        return DatasetStore(str(tmp_path / "store"))
+    import s3fs
+
+    options = request.getfixturevalue("s3")
+    bucket = f"bucket-{uuid4().hex[:8]}"
+    s3fs.S3FileSystem(**options).mkdir(bucket)
+    return DatasetStore(f"s3://{bucket}/trainyard", options)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.errors import InvalidSettings
+from tasks.refs import Problem
+from tasks.train import algorithms
+from tasks.train.config import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_listing_a_flow_imports_nothing_heavy() -> None:
+    heavy = ["torch", "sklearn", "pandas", "mlflow", "lightgbm", "ray", "PIL", "matplotlib", "skops"]
+    script = (
+        "import sys; import tasks.train.config, tasks.train.task, tasks.evaluate.task;"
+        f"print([m for m in {heavy!r} if m in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert answer.stdout.strip() == "[]", answer.stderr
+
+
+def test_the_form_offers_the_algorithms() -> None:
+    fields = TrainConfig.model_json_schema()["properties"]
+    assert fields["algorithm"]["enum"] == ["auto", *algorithms.names()]
+    assert all(field["description"].endswith(".") for field in fields.values())
+
+
+def test_the_form_names_every_hyperparameter() -> None:
+    shown = TrainConfig.model_json_schema()["properties"]["hyperparameters"]["description"]
+    for name in algorithms.names():
+        listed = shown.split(f"{name}: ")[1].split(";")[0].rstrip(".").split(", ")
+        assert listed == list(algorithms.get(name).Hyperparameters.model_fields)
+
+
+@pytest.mark.parametrize("rows", [150, 100_000])
+@pytest.mark.parametrize("problem", list(Problem))
+def test_auto_is_an_algorithm_for_every_problem(problem: Problem, rows: int) -> None:
+    algorithm, settings = TrainConfig().resolve(problem, rows)
+    assert problem in algorithm.problems
+    assert settings == algorithm.Hyperparameters()
+
+
+def test_every_hyperparameter_has_help_and_a_default() -> None:
+    for name in algorithms.names():
+        for field in algorithms.get(name).Hyperparameters.model_fields.values():
+            assert field.description
+            assert not field.is_required()
+
+
+def test_bad_settings_are_refused_before_anything_runs() -> None:
+    with pytest.raises(InvalidSettings, match="did you mean 'random_forest'"):
+        TrainConfig(algorithm="random_forrest")
+    with pytest.raises(InvalidSettings, match=r"'treess' is unknown.*did you mean 'trees'"):
+        TrainConfig(algorithm="random_forest", hyperparameters={"treess": 3})
+    with pytest.raises(InvalidSettings, match="cannot learn table-regression"):
+        TrainConfig(algorithm="logistic_regression").resolve(Problem.TABLE_REGRESSION, 150)
+    with pytest.raises(ValidationError, match="max_time_s"):
+        TrainConfig(max_time_s=0)
+    with pytest.raises(ValidationError, match="at most 10"):
+        TrainConfig(tags={str(number): "" for number in range(11)})
+
+
+def test_small_data_is_seen_more_often() -> None:
+    settings = algorithms.get("six_layer_cnn").Hyperparameters()
+    assert settings.epochs_for(55_000) == 5
+    assert settings.epochs_for(1_257) == 14
+    assert settings.epochs_for(59) == 100
