@@ -7,24 +7,54 @@ from the URI; a step whose reference no longer verifies is run again (see `tasks
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+Modality = Literal["image", "text", "audio", "table"]
+
+DATASET_TAG = "trainyard.dataset"
+"""MLflow tag of every training, study and sweep: `<name>@<version>` of the data."""
+
+USER_TAG = "user:"
+"""Prefix of the flow run tag that says who runs it, as in `user:ada`."""
+
+LOCAL_USER = "local"
+"""Who runs what carries no such tag."""
 
 
 class Problem(StrEnum):
     """What a model is to do; decides the layout of the data, the metrics and the wire format."""
 
     IMAGE_CLASSIFICATION = "image-classification"
+    OBJECT_DETECTION = "object-detection"
+    INSTANCE_SEGMENTATION = "instance-segmentation"
+    SEMANTIC_SEGMENTATION = "semantic-segmentation"
+    TEXT_CLASSIFICATION = "text-classification"
+    AUDIO_CLASSIFICATION = "audio-classification"
     TABLE_CLASSIFICATION = "table-classification"
     TABLE_REGRESSION = "table-regression"
 
     @property
+    def modality(self) -> Modality:
+        """What one row is."""
+        first = self.value.partition("-")[0]
+        return first if first in ("text", "audio", "table") else "image"  # type: ignore[return-value]
+
+    @property
     def is_table(self) -> bool:
-        return self is not Problem.IMAGE_CLASSIFICATION
+        return self.modality == "table"
 
     @property
     def is_classification(self) -> bool:
-        return self is not Problem.TABLE_REGRESSION
+        """Whether a row has one class."""
+        return self.value.endswith("-classification")
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether a row has any number of objects, each with a box and a class."""
+        return self in (Problem.OBJECT_DETECTION, Problem.INSTANCE_SEGMENTATION)
 
 
 class Ref(BaseModel):

@@ -46,8 +46,17 @@ class IngestConfig(Settings):
         default="sample:digits",
         min_length=1,
         max_length=2048,
-        description="A folder, glob, CSV or Parquet file (path or s3:// URL), or sample:digits, "
-        "sample:iris or sample:fashion-mnist.",
+        description="A folder, glob, zip or tar archive, CSV or Parquet file (path or s3:// URL), or "
+        "sample:digits, sample:iris or sample:fashion-mnist.",
+    )
+    include: tuple[str, ...] = Field(
+        default=(),
+        max_length=10_000,
+        description="Only these files of the source: relative paths or globs such as **/*.png; empty "
+        "takes all.",
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(), max_length=10_000, description="Not these files of the source; stronger than include."
     )
     name: str = Field(
         default="digits",
@@ -56,6 +65,13 @@ class IngestConfig(Settings):
     )
     problem: Problem = Field(
         default=Problem.IMAGE_CLASSIFICATION, description="What a model is to learn from the data."
+    )
+    description: str = Field(
+        default="", max_length=2_000, description="What the data is; shown in the list of datasets."
+    )
+    private: bool = Field(
+        default=False,
+        description="A new dataset is for its owner alone, until it is shared; an old one stays as it is.",
     )
     label: str | None = Field(
         default=None,
@@ -67,14 +83,30 @@ class IngestConfig(Settings):
         default=None,
         min_length=1,
         max_length=1024,
-        description="Images: CSV of file name and label, relative to the folder; empty takes the only "
-        "CSV in a folder that has no label folders.",
+        description="Images, texts, sounds: CSV of file name and label, relative to the folder; empty "
+        "takes the only CSV in a folder that has no label folders.",
     )
     label_names: tuple[str, ...] = Field(
         default=(),
         max_length=10_000,
         description="Names of the integer labels 0, 1, 2…, in that order; empty reads label_names.json "
-        "beside the images, or else takes the labels as names.",
+        "beside the files, or else takes the labels as names.",
+    )
+    unlabelled: Literal["refuse", "keep"] = Field(
+        default="refuse",
+        description="Files that no label belongs to: refuse the source and name them, or keep them "
+        "unlabelled, for annotation.",
+    )
+    unreadable: Literal["refuse", "leave-out"] = Field(
+        default="refuse",
+        description="Files that cannot be read: refuse the source and name them, or leave them out and "
+        "name them.",
+    )
+    text_column: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Texts in a table: the column that holds them; empty takes the one named text.",
     )
     column_types: dict[str, Literal["numeric", "categorical"]] = Field(
         default_factory=dict,
@@ -85,6 +117,9 @@ class IngestConfig(Settings):
         ge=8,
         le=16_384,
         description="Images with a longer side are shrunk to this many pixels.",
+    )
+    max_unpacked_gib: float = Field(
+        default=50, gt=0, le=10_000, description="Largest size of an archive when unpacked, in GiB."
     )
 
 
@@ -106,6 +141,13 @@ class ValidateConfig(Settings):
     max_image_side_px: int = Field(
         default=2_000, ge=8, le=16_384, description="Longest side that an image may have, in pixels."
     )
+    suite: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2_048,
+        description="Expectations of your own besides the built-in ones: a Great Expectations suite as a "
+        "JSON file (path or s3:// URL).",
+    )
 
 
 class SplitConfig(Settings):
@@ -118,6 +160,20 @@ class SplitConfig(Settings):
     test_percent: int = Field(default=15, ge=1, le=98, description="Share of rows held out for evaluation.")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Another seed gives another division.")
     stratified: bool = Field(default=True, description="Keep the share of every class in every split.")
+    group_by: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Rows of one group stay in one split. Tables: a column's name. Files: a regular "
+        "expression on the path whose first group is the row's group, such as (patient\\d+)_.",
+    )
+    folds: int = Field(
+        default=0,
+        ge=0,
+        le=20,
+        description="Divide the training rows into so many folds for cross-validation, instead of a "
+        "validation split; 0 makes none.",
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

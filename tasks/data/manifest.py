@@ -8,14 +8,25 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.refs import Problem
+from tasks.refs import LOCAL_USER, Problem
 
 SPLITS = ("train", "validation", "test")
 """Names of the splits, in the order in which they are written and shown."""
 
 ID_COLUMN = "id"
+FOLD_COLUMN = "fold"
+"""Which of the folds of cross-validation a training row is in, from 0."""
+
 IMAGE_COLUMN = "image"
-IMAGE_LABEL_COLUMN = "label"
+TEXT_COLUMN = "text"
+AUDIO_COLUMN = "audio"
+
+LABEL_COLUMN = "label"
+"""The class of a row that is a file; a table's label has the name that it came with."""
+OBJECTS_COLUMN = "objects"
+"""The labels of object detection and instance segmentation: a list of boxes."""
+SEG_MAP_COLUMN = "seg_map"
+"""The label of semantic segmentation: an image whose pixels are class numbers."""
 
 
 class Entry(BaseModel):
@@ -28,9 +39,9 @@ class Feature(Entry):
     """One input column of a dataset version."""
 
     name: str
-    type: Literal["image", "numeric", "categorical"]
+    type: Literal["image", "text", "audio", "numeric", "categorical"]
     categories: tuple[str, ...] = Field(
-        default=(), description="Values seen when the data came in; none for numbers and images."
+        default=(), description="Values seen when the data came in; for categorical columns."
     )
 
 
@@ -56,7 +67,7 @@ class Manifest(Entry):
     """One immutable dataset version.
 
     The digest covers the content (schema, classes, shards, parent, method, parameters) and leaves out
-    what only says when and from where it came, so that the same content has the same digest.
+    what only says when, from where and by whom it came, so that the same content has the same digest.
     """
 
     name: str
@@ -67,6 +78,11 @@ class Manifest(Entry):
     label: str = Field(description="Name of the label column.")
     classes: tuple[str, ...] = Field(description="Class names; a label is an index into them.")
     splits: dict[str, int] = Field(description="Rows of each split.")
+    folds: int = Field(default=0, description="Folds that the training rows are divided into; 0: none.")
+    unlabelled: int = Field(default=0, description="Rows without a label; none after preprocessing.")
+    left_out: dict[str, int] = Field(
+        default_factory=dict, description="Rows and files that did not come into this version, by reason."
+    )
     files: tuple[FileEntry, ...]
     parent: str | None = Field(description="Version that this one was made from; none if ingested.")
     method: str = Field(description="What made this version, such as ingest:image-folder.")
@@ -75,6 +91,7 @@ class Manifest(Entry):
         description="All steps from the ingested version to this one, in order."
     )
     source: str
+    owner: str = Field(default=LOCAL_USER, description="Who made this version.")
     created_at: str = Field(description="ISO 8601, UTC, with microseconds.")
 
     @property
@@ -91,6 +108,6 @@ class Manifest(Entry):
 
     def content_digest(self) -> str:
         """SHA-256, hex, over the content that `digest` stands for."""
-        content = self.model_dump(mode="json", exclude={"version", "digest", "source", "created_at"})
+        content = self.model_dump(mode="json", exclude={"version", "digest", "source", "owner", "created_at"})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()

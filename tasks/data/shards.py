@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from tasks.data.manifest import ID_COLUMN, IMAGE_COLUMN, IMAGE_LABEL_COLUMN, Feature, FileEntry
+from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FileEntry
 from tasks.refs import Problem
 
 ROW_GROUP_ROWS = 2_048
@@ -40,18 +40,17 @@ class ShardTarget:
 
         Writing the same shard again (a worker's task may be run twice) replaces it by the same bytes.
         """
-        images = IMAGE_COLUMN in table.column_names and pa.types.is_struct(table[IMAGE_COLUMN].type)
         sink = pa.BufferOutputStream()
+        leaves = [leaf for column in table.schema for leaf in _leaves(column)]
+        plain = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
         pq.write_table(
             table,
             sink,
             row_group_size=ROW_GROUP_ROWS,
-            # Image files are compressed already, and a smallest and a largest image mean nothing.
-            compression={"image.bytes": "NONE", "image.path": "ZSTD", "label": "ZSTD", "id": "ZSTD"}
-            if images
-            else "ZSTD",
-            use_dictionary=[IMAGE_LABEL_COLUMN] if images else True,
-            write_statistics=[IMAGE_LABEL_COLUMN] if images else True,
+            compression="ZSTD",
+            # Files repeat nothing, and a smallest and a largest file mean nothing.
+            use_dictionary=plain,
+            write_statistics=plain,
         )
         content = sink.getvalue()
         path = f"data/{split}-{index:05d}-of-{count:05d}.parquet"
@@ -93,42 +92,109 @@ def put(filesystem: fsspec.AbstractFileSystem, path: str, content: bytes | memor
         os.close(folder)
 
 
-def schema(problem: Problem, features: Sequence[Feature], label: str, classes: Sequence[str]) -> pa.Schema:
+def schema(
+    problem: Problem,
+    features: Sequence[Feature],
+    label: str,
+    classes: Sequence[str],
+    *,
+    folds: bool = False,
+) -> pa.Schema:
     """Columns of a shard, with the metadata by which Hugging Face `datasets` decodes them.
 
-    Images: `id` string, `image` struct<bytes, path>, `label` int64. Tables: `id` string, numeric
-    columns float64, categorical columns string, label int64 (an index into `classes`) or float64.
+    `id` string; then the features: `image` and `audio` struct<bytes, path>, `text` string, numeric
+    columns float64, categorical columns string; then `fold` int64, if there are folds; then the label:
+
+    - one class a row: int64, an index into `classes`;
+    - regression: float64;
+    - objects: list of struct<bbox (x, y, width, height in pixels), category, area, iscrowd>, and for
+      instance segmentation `segmentation` (polygons of x, y, x, y, … in pixels) and `rle` (COCO's
+      run-length mask as JSON, where an object has no polygon);
+    - semantic segmentation: struct<bytes, path>, an image of class numbers.
     """
     fields = [pa.field(ID_COLUMN, pa.string())]
-    described: dict[str, Any] = {ID_COLUMN: {"dtype": "string", "_type": "Value"}}
+    described: dict[str, Any] = {ID_COLUMN: _value("string")}
     for feature in features:
-        if feature.type == "image":
-            kind: pa.DataType = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-            described[feature.name] = {"_type": "Image"}
-        else:
-            kind = pa.float64() if feature.type == "numeric" else pa.string()
-            described[feature.name] = {
-                "dtype": "float64" if feature.type == "numeric" else "string",
-                "_type": "Value",
-            }
+        kind, about = _FEATURES[feature.type]
         fields.append(pa.field(feature.name, kind))
-    if problem.is_classification:
-        fields.append(pa.field(label, pa.int64()))
-        described[label] = {"names": list(classes), "_type": "ClassLabel"}
-    else:
-        fields.append(pa.field(label, pa.float64()))
-        described[label] = {"dtype": "float64", "_type": "Value"}
+        described[feature.name] = about
+    if folds:
+        fields.append(pa.field(FOLD_COLUMN, pa.int64()))
+        described[FOLD_COLUMN] = _value("int64")
+    kind, about = _label(problem, classes)
+    fields.append(pa.field(label, kind))
+    described[label] = about
     metadata = {"huggingface": json.dumps({"info": {"features": described}}, ensure_ascii=False)}
     return pa.schema(fields, metadata=metadata)
 
 
-def image_table(
-    ids: list[str], contents: list[bytes], labels: list[int | None], classes: tuple[str, ...]
+def _value(dtype: str) -> dict[str, Any]:
+    return {"dtype": dtype, "_type": "Value"}
+
+
+def _leaves(field: pa.Field, path: str = "") -> list[str]:
+    """Paths of the columns that Parquet makes of a field."""
+    path = f"{path}.{field.name}" if path else field.name
+    kind = field.type
+    if pa.types.is_struct(kind):
+        return [leaf for child in kind for leaf in _leaves(child, path)]
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return _leaves(pa.field("element", kind.value_type), f"{path}.list")
+    return [path]
+
+
+_FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_FEATURES: dict[str, tuple[pa.DataType, dict[str, Any]]] = {
+    "image": (_FILE, {"_type": "Image"}),
+    "audio": (_FILE, {"_type": "Audio"}),
+    "text": (pa.string(), _value("string")),
+    "numeric": (pa.float64(), _value("float64")),
+    "categorical": (pa.string(), _value("string")),
+}
+
+
+def _label(problem: Problem, classes: Sequence[str]) -> tuple[pa.DataType, dict[str, Any]]:
+    class_label = {"names": list(classes), "_type": "ClassLabel"}
+    if problem.is_classification:
+        return pa.int64(), class_label
+    if problem is Problem.SEMANTIC_SEGMENTATION:
+        return _FILE, {"_type": "Image"}
+    if not problem.has_objects:
+        return pa.float64(), _value("float64")
+    parts: dict[str, tuple[pa.DataType, dict[str, Any]]] = {
+        "bbox": (pa.list_(pa.float64(), 4), {"_type": "List", "feature": _value("float64"), "length": 4}),
+        "category": (pa.int64(), class_label),
+        "area": (pa.float64(), _value("float64")),
+        "iscrowd": (pa.bool_(), _value("bool")),
+    }
+    if problem is Problem.INSTANCE_SEGMENTATION:
+        polygon = {"_type": "List", "feature": _value("float64")}
+        parts["segmentation"] = (
+            pa.list_(pa.list_(pa.float64())),
+            {"_type": "List", "feature": polygon},
+        )
+        parts["rle"] = (pa.string(), _value("string"))
+    objects = pa.struct([(name, kind) for name, (kind, _) in parts.items()])
+    about = {name: one for name, (_, one) in parts.items()}
+    return pa.list_(objects), {"_type": "List", "feature": about}
+
+
+def media_table(
+    layout: pa.Schema, ids: Sequence[str], contents: Sequence[Any], labels: Sequence[Any]
 ) -> pa.Table:
-    """Rows of images: encoded files, their ids and their labels (None: not labelled)."""
-    features = (Feature(name=IMAGE_COLUMN, type="image"),)
-    layout = schema(Problem.IMAGE_CLASSIFICATION, features, IMAGE_LABEL_COLUMN, classes)
-    images = pa.StructArray.from_arrays(
-        [pa.array(contents, pa.binary()), pa.array(ids, pa.string())], fields=list(layout.field(1).type)
-    )
-    return pa.table([pa.array(ids, pa.string()), images, pa.array(labels, pa.int64())], schema=layout)
+    """Rows whose one feature is a file or a text.
+
+    Args:
+        layout: As `schema` makes it, without folds.
+        ids: n row ids; the `path` of files is their id.
+        contents: n encoded files (bytes), or n texts (str).
+        labels: n labels as Python values, None where a row has none; files (bytes) for seg maps.
+    """
+    columns = []
+    for field, values in zip(layout, (ids, contents, labels), strict=True):
+        if field.type == _FILE:
+            struct = [None if value is None else {"bytes": value, "path": key} for key, value in zip(ids, values, strict=True)]
+            columns.append(pa.array(struct, _FILE))
+        else:
+            columns.append(pa.array(values, field.type))
+    return pa.table(columns, schema=layout)

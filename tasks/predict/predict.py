@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import fsspec
 
+from tasks.data.partitions import stop
 from tasks.errors import InvalidSettings, TrainyardError
 from tasks.predict.config import PredictConfig, PredictionResult
 from tasks.predict.score import packed, score_and_write
@@ -80,10 +81,10 @@ def predict(
     aside = f"{output}.partial-{uuid.uuid4().hex[:8]}" if renames else output
     columns = [feature.name for feature in bundle.features] if bundle.problem.is_table else []
     filesystem.makedirs(aside, exist_ok=True)
+    waiting: set[Any] = set()
     try:
         rows = errors = parts = 0
         files = client.scatter(packed(bundle_folder), broadcast=True, hash=False)
-        waiting: set[Any] = set()
         most = max(2, IN_FLIGHT_PER_THREAD * sum(client.nthreads().values()))
         for batch in batches(source, columns, config.batch_size):
             name = f"part-{batch.number:05d}.{config.format}"
@@ -118,6 +119,7 @@ def predict(
             filesystem.mv(aside, output, recursive=True)
     except BaseException:
         # Also when the run is cancelled: nothing half-made stays.
+        stop(client, waiting)
         filesystem.rm(aside, recursive=True)
         raise
     return result
@@ -142,8 +144,6 @@ def _gather(
             raise TimeoutError
         done = wait(waiting, timeout=left, return_when="FIRST_COMPLETED").done
     except TimeoutError:
-        for future in waiting:
-            future.cancel()
         raise OutOfTimeError(
             f"{rows:,} rows were done when the time was over",
             where="max_time_s",

@@ -16,7 +16,7 @@ from tasks.data.read import raw_manifest, read_raw_rows
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.evaluate.evaluate import latency_p50_ms
-from tasks.refs import DatasetRef, RunRef, StudyRef
+from tasks.refs import DATASET_TAG, DatasetRef, RunRef, StudyRef
 from tasks.sweep.config import SweepConfig
 from tasks.sweep.recommend import Recommendation, recommend
 from tasks.train import algorithms
@@ -26,7 +26,6 @@ from tasks.train.config import TrainConfig
 from tasks.train.tags import (
     BEST_ALGORITHM_TAG,
     BEST_RUN_TAG,
-    DATASET_TAG,
     END_REASON_TAG,
     KIND_TAG,
     REASON_TAG,

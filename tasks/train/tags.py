@@ -8,7 +8,6 @@ KIND_TAG = "trainyard.kind"
 """What a run that is no plain training is: study, sweep, best of study."""
 FLOW_RUN_TAG = "trainyard.flow_run_id"
 
-DATASET_TAG = "trainyard.dataset"
 DATASET_DIGEST_TAG = "trainyard.dataset_digest"
 DATASET_REF_TAG = "trainyard.dataset_ref"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tasks.data.read import preprocessing_of, read_raw_rows
 from tasks.data.store import DatasetStore
 from tasks.errors import Damaged, NotFound
-from tasks.refs import DatasetRef, RunRef
+from tasks.refs import DATASET_TAG, DatasetRef, RunRef
 from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Report, TrainingData, never, silent
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.config import TrainConfig
@@ -21,7 +21,6 @@ from tasks.train.tags import (
     BUNDLE_DIGEST_TAG,
     DATASET_DIGEST_TAG,
     DATASET_REF_TAG,
-    DATASET_TAG,
     ENDED_TAG,
     MODEL_URI_TAG,
 )

@@ -17,12 +17,11 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
-from tasks.refs import DatasetRef, StudyRef
+from tasks.refs import DATASET_TAG, DatasetRef, StudyRef
 from tasks.train.config import TrainConfig
 from tasks.train.tags import (
     BEST_RUN_TAG,
     BEST_TRIAL_TAG,
-    DATASET_TAG,
     END_REASON_TAG,
     KIND_TAG,
     STUDY_TAG,

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from tasks.workspace.plan import TAG, USER_TAG
+from tasks.refs import USER_TAG
+from tasks.workspace.plan import TAG
 
 WAITS = {
     "Pending": "its process to start",

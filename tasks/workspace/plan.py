@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.workspace.config import WorkspaceConfig
 
 TAG = "workspace:"
-USER_TAG = "user:"
 
 
 class WorkspacePlan(BaseModel):

@@ -29,9 +29,10 @@ from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from blocks.workspace import Workspace
 from tasks.errors import InvalidSettings, NotFound, Unavailable
+from tasks.refs import USER_TAG
 from tasks.workspace import jobs, rules
 from tasks.workspace.config import JobsConfig, WorkspaceConfig
-from tasks.workspace.plan import TAG, USER_TAG, WorkspacePlan, plan
+from tasks.workspace.plan import TAG, WorkspacePlan, plan
 
 WORK_POOL = "local"
 LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.PAUSED, StateType.CANCELLING]

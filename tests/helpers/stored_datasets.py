@@ -10,7 +10,7 @@ import pyarrow as pa
 from PIL import Image
 
 from tasks.data.manifest import Feature, FittedStep
-from tasks.data.shards import image_table, schema
+from tasks.data.shards import media_table, schema
 from tasks.data.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
 
@@ -22,6 +22,15 @@ def png(value: int, side_px: int = 8) -> bytes:
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, "PNG")
     return sink.getvalue()
+
+
+def image_table(
+    ids: list[str], contents: list[bytes], labels: list[int | None], classes: tuple[str, ...]
+) -> pa.Table:
+    """Rows of image classification."""
+    features = (Feature(name="image", type="image"),)
+    layout = schema(Problem.IMAGE_CLASSIFICATION, features, "label", classes)
+    return media_table(layout, ids, contents, labels)
 
 
 def store_images(

@@ -10,7 +10,7 @@ from tasks.data.config import IngestConfig
 from tasks.data.layouts.image_rows import ImageRow, image_shards, label_names, lone_csv
 from tasks.data.layouts.layout import SPLIT_OF, Contents, image_paths, named_classes
 from tasks.data.listed import listed
-from tasks.data.manifest import IMAGE_COLUMN, IMAGE_LABEL_COLUMN, Feature
+from tasks.data.manifest import IMAGE_COLUMN, LABEL_COLUMN, Feature
 from tasks.data.sources import Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
@@ -64,7 +64,7 @@ class ImageCsv:
         ]
         return Contents(
             features=(Feature(name=IMAGE_COLUMN, type="image"),),
-            label=IMAGE_LABEL_COLUMN,
+            label=LABEL_COLUMN,
             classes=classes,
             shards=image_shards(source, rows, classes, config),
             on_workers=True,

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
 from tasks.data.config import IngestConfig
 from tasks.data.images import IMAGE_SUFFIXES
 from tasks.data.listed import listed
-from tasks.data.manifest import Feature
+from tasks.data.manifest import Feature, Manifest
 from tasks.data.sources import Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 SPLIT_OF = {
     "train": "train",
@@ -31,14 +34,43 @@ SPLIT_OF = {
 _INTEGER = re.compile(r"^[+-]?\d+$")
 
 
-class Shard(Protocol):
-    """The rows of one shard, not read yet; travels to workers."""
+@dataclass(frozen=True)
+class Rows:
+    """Rows that were read: those of one shard.
+
+    Attributes:
+        table: In the schema of `tasks.data.shards`.
+        faults: A line for each row or file that cannot be read, its name first.
+    """
+
+    table: pa.Table
+    faults: Sequence[str] = ()
+
+
+class Piece(Protocol):
+    """Rows of one split that a worker reads by itself; small, so that it travels.
+
+    Attributes:
+        split: The split that the rows are in.
+        shards: How many shards the rows become.
+    """
 
     @property
     def split(self) -> str: ...
 
-    def table(self) -> tuple[pa.Table, list[str]]:
-        """Read: rows in the schema of `tasks.data.shards`, and a line for each that cannot be read."""
+    @property
+    def shards(self) -> int: ...
+
+    def read(self) -> Iterator[Rows]:
+        """The rows of each of the shards, one after the other, so that one lies in memory at a time."""
+        ...
+
+    def halved(self) -> Sequence[Piece]:
+        """Two halves, to find the file at which a worker died; none if there is one file only."""
+        ...
+
+    def names(self) -> Sequence[str]:
+        """The files that the rows come from."""
         ...
 
 
@@ -50,15 +82,29 @@ class Contents:
         features: The input columns.
         label: Name of the label column.
         classes: Class names in the order of the integer labels; none for regression.
-        shards: The rows, in order.
-        on_workers: Whether reading the rows is work to spread over workers.
+        pieces: The rows, in order.
+        unlabelled: Rows without a label.
     """
 
     features: tuple[Feature, ...]
     label: str
     classes: tuple[str, ...]
-    shards: Sequence[Shard]
-    on_workers: bool
+    pieces: Sequence[Piece]
+    unlabelled: int
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """A version to be written out as files; all of its rows, or those that an export chose."""
+
+    manifest: Manifest
+    splits: Sequence[str]
+    tables: Callable[[str], Iterator[pa.Table]]
+    """The rows of a split, table after table."""
+
+
+File = tuple[str, Iterable[bytes]]
+"""A file: path with `/` inside the folder or archive, and its content in blocks."""
 
 
 class Layout(Protocol):
@@ -75,12 +121,25 @@ class Layout(Protocol):
         """Whether the source looks like this layout; by names alone, nothing is read."""
         ...
 
-    def read(self, source: Source, config: IngestConfig) -> Contents:
+    def read(self, source: Source, config: IngestConfig, client: Client | None = None) -> Contents:
         """Find out what is in the source.
+
+        Args:
+            source: The listing.
+            config: The settings.
+            client: Dask client for what has to be read to find out; this process does it without one.
 
         Raises:
             InvalidData: It is in this layout, but with faults.
         """
+        ...
+
+    def export(self, version: StoredVersion) -> Iterator[File]:
+        """The files of a version, laid out so that `read` gives the same rows, labels and splits."""
+        ...
+
+    def template(self, problem: Problem) -> dict[str, bytes]:
+        """The smallest set of files in this layout that ingests, as an example: path → content."""
         ...
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from tasks.data.manifest import Feature, FileEntry
 from tasks.data.read import read_split
-from tasks.data.shards import image_table
 from tasks.data.store import DatasetStore, DatasetWriter
 from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
 from tasks.refs import DatasetRef, Problem
+from tests.helpers.stored_datasets import image_table
 
 from .conftest import encoded, picture
 
@@ -167,8 +167,8 @@ def test_no_rows_are_no_version(store: DatasetStore) -> None:
 
 WRITE_AND_WAIT = """
 import sys
-from tasks.data.shards import image_table
 from tasks.data.store import DatasetStore
+from tests.helpers.stored_datasets import image_table
 with DatasetStore(sys.argv[1]).writer("pets") as writer:
     writer.target.write("train", 0, 1, image_table(["1"], [b"x"], [0], ("a",)))
     print("written", flush=True)
