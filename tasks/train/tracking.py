@@ -90,9 +90,13 @@ class TrackedRun:
             source=json.dumps({"uri": dataset.url}),
             profile=json.dumps(dict(splits)),
         )
-        self.client.log_inputs(
-            self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
-        )
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])]
+        try:
+            self.client.log_inputs(self.run_id, inputs)
+        except MlflowException:
+            # Two runs that are the first to name a dataset collide in MLflow's database; by the second
+            # try the dataset is there.
+            self.client.log_inputs(self.run_id, inputs)
 
 
 @contextmanager

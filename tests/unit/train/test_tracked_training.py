@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import mlflow
 import numpy as np
@@ -22,6 +24,7 @@ from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.bundle import Bundle
 from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import download_bundle
+from tasks.train.tracking import experiment_id, tracked_run
 from tasks.train.train import find_run, train, verify_run
 from tests.helpers.models import SPECIES, iris_rows
 from tests.helpers.serving_stack import MlflowProcess
@@ -298,3 +301,19 @@ def test_regression_is_evaluated_in_the_labels_units(
     assert evaluation.confusion == []
     model = mlflow.pyfunc.load_model(run.model_uri)
     assert model.predict(frame[["a", "b"]]).shape == (300,)
+
+
+def test_many_runs_may_be_the_first_to_name_a_dataset(client: MlflowClient, iris: DatasetRef) -> None:
+    def begin(name: str, together: Barrier) -> str:
+        with tracked_run(client, "crowd", name=name, tags={}) as run:
+            together.wait(timeout=60)
+            run.input(iris.model_copy(update={"name": name}), {"train": 1})
+        return run.run_id
+
+    experiment_id(client, "crowd")
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(5):
+            together = Barrier(6)
+            runs = [pool.submit(begin, f"iris{number}", together) for _ in range(6)]
+            for run in runs:
+                assert len(client.get_run(run.result()).inputs.dataset_inputs) == 1
