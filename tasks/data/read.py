@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.data.images import open_image
+from tasks.data.images import open_image, pixels
 from tasks.data.manifest import ID_COLUMN, IMAGE_COLUMN, Manifest
 from tasks.data.preprocessing import Preprocessing
 from tasks.data.store import DatasetStore
@@ -93,19 +93,17 @@ def read_split(store: DatasetStore, ref: DatasetRef, split: str) -> ImageSplit |
             frames.append(_features(table, manifest))
             continue
         for place, content in enumerate(contents_of(table), start):
-            image = open_image(content)
-            pixels = np.asarray(image)
-            pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+            image = pixels(content)
             if images is None:
-                images = np.empty((rows, *pixels.shape), np.uint8)
-            if pixels.shape != images.shape[1:] or pixels.dtype != np.uint8:
+                images = np.empty((rows, *image.shape), np.uint8)
+            if image.shape != images.shape[1:]:
                 raise InvalidData(
                     f"The images of {ref} differ in size or colours: {ids[0]} is "
-                    f"{_shape(images.shape[1:])}, {ids[place]} is {_shape(pixels.shape)}",
+                    f"{_shape(images.shape[1:])}, {ids[place]} is {_shape(image.shape)}",
                     where=f"split {split}",
                     mend="preprocess this version, and train on the result",
                 )
-            images[place] = pixels
+            images[place] = image
     if not manifest.problem.is_table:
         assert images is not None  # a split has at least one row
         return ImageSplit(ids, images, labels)
