@@ -19,8 +19,9 @@ from fsspec.implementations.local import LocalFileSystem
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FileEntry
 from tasks.refs import Problem
 
-ROW_GROUP_ROWS = 2_048
-"""Rows that a reader must hold at least; small enough for photographs, large enough for tables."""
+FILES_IN_GROUP = 256
+ROWS_IN_GROUP = 16_384
+"""Rows that a reader must hold at least: of files and of tables."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,12 @@ class ShardTarget:
         """
         sink = pa.BufferOutputStream()
         leaves = [leaf for column in table.schema for leaf in _leaves(column)]
+        files = any(column.type == _FILE for column in table.schema)
         plain = [leaf for leaf in leaves if not leaf.endswith(".bytes")]
         pq.write_table(
             table,
             sink,
-            row_group_size=ROW_GROUP_ROWS,
+            row_group_size=FILES_IN_GROUP if files else ROWS_IN_GROUP,
             compression="ZSTD",
             # Files repeat nothing, and a smallest and a largest file mean nothing.
             use_dictionary=plain,
@@ -190,11 +192,13 @@ def media_table(
         contents: n encoded files (bytes), or n texts (str).
         labels: n labels as Python values, None where a row has none; files (bytes) for seg maps.
     """
-    columns = []
-    for field, values in zip(layout, (ids, contents, labels), strict=True):
-        if field.type == _FILE:
-            struct = [None if value is None else {"bytes": value, "path": key} for key, value in zip(ids, values, strict=True)]
-            columns.append(pa.array(struct, _FILE))
+    names = pa.array(ids, pa.string())
+    columns = [names]
+    for column, values in zip(list(layout)[1:], (contents, labels), strict=True):
+        if column.type == _FILE:
+            missing = pa.array([value is None for value in values], pa.bool_())
+            parts = [pa.array(values, pa.binary()), names]
+            columns.append(pa.StructArray.from_arrays(parts, fields=list(_FILE), mask=missing))
         else:
-            columns.append(pa.array(values, field.type))
+            columns.append(pa.array(values, column.type))
     return pa.table(columns, schema=layout)
