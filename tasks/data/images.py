@@ -142,21 +142,22 @@ def png(image: Image.Image) -> bytes:
     )
 
 
-def pixels(content: bytes) -> np.ndarray:
+def pixels(content: bytes | memoryview) -> np.ndarray:
     """Decode an image file to uint8 [height, width, channels]; a file that `png` made at the speed of a copy.
 
     Raises:
         UNREADABLE: The file is damaged, or no image.
     """
-    header = plain_png_header(content)
-    if header is not None and content[37:41] == b"IDAT":
+    if len(content) > 57 and content[:8] == PNG_SIGNATURE and content[37:41] == b"IDAT":
+        width, height, depth, colour, *ways = struct.unpack(">IIBBBBB", content[16:29])
         (size,) = struct.unpack(">I", content[33:37])
-        shape = (header.height_px, header.width_px, len(header.mode))
-        if 45 + size + 12 == len(content) and content[28] == 0:  # one data chunk, not interlaced
-            length = shape[0] * (1 + shape[1] * shape[2])
-            data = zlib.decompress(memoryview(content)[41 : 41 + size], bufsize=length)
-            rows = np.frombuffer(data, np.uint8)
-            if len(rows) == length and not rows[:: length // shape[0]].any():  # no row is filtered
-                return rows.reshape(shape[0], -1)[:, 1:].reshape(shape)
-    array = np.asarray(plain(open_image(content)))
+        # Grey or RGB, not interlaced, and nothing but the header, one data chunk and the end.
+        if depth == 8 and colour in PNG_MODES and not any(ways) and len(content) == 33 + 12 + size + 12:
+            line = 1 + width * len(PNG_MODES[colour])
+            rows = np.frombuffer(
+                zlib.decompress(memoryview(content)[41 : 41 + size], bufsize=height * line), np.uint8
+            )
+            if len(rows) == height * line and not rows[::line].any():  # no row is filtered
+                return rows.reshape(height, line)[:, 1:].reshape(height, width, -1)
+    array = np.asarray(plain(open_image(bytes(content))))
     return array[:, :, None] if array.ndim == 2 else array

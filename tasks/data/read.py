@@ -92,7 +92,7 @@ def read_split(store: DatasetStore, ref: DatasetRef, split: str) -> ImageSplit |
         if manifest.problem.is_table:
             frames.append(_features(table, manifest))
             continue
-        for place, content in enumerate(contents_of(table), start):
+        for place, content in enumerate(_views(table), start):
             image = pixels(content)
             if images is None:
                 images = np.empty((rows, *image.shape), np.uint8)
@@ -211,6 +211,13 @@ def read_shard(filesystem: Any, path: str, columns: list[str] | None = None) -> 
         raise Damaged(
             f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
         ) from error
+
+
+def _views(table: pa.Table) -> Iterator[memoryview]:
+    """The encoded image files of a shard, where they lie in memory."""
+    for chunk in pc.struct_field(table[IMAGE_COLUMN], "bytes").chunks:
+        for content in chunk:
+            yield memoryview(content.as_buffer())
 
 
 def contents_of(table: pa.Table) -> list[bytes]:

@@ -49,7 +49,8 @@ class ShardTarget:
             table,
             sink,
             row_group_size=FILES_IN_GROUP if files else ROWS_IN_GROUP,
-            compression="ZSTD",
+            # Pixels as `images.png` writes them: LZ4 is read at three times the speed of ZSTD.
+            compression={leaf: "ZSTD" if leaf in plain else "LZ4" for leaf in leaves},
             # Files repeat nothing, and a smallest and a largest file mean nothing.
             use_dictionary=plain,
             write_statistics=plain,
