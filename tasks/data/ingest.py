@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from tasks.data.config import IngestConfig
+from tasks.data.crashes import MOST_LETHAL, sifted, survivors
 from tasks.data.layouts import layout_of
-from tasks.data.layouts.layout import Shard
+from tasks.data.layouts.layout import Contents, Piece, Rows
 from tasks.data.listed import listed
 from tasks.data.manifest import FileEntry
-from tasks.data.partitions import map_partitions
+from tasks.data.partitions import Progress, map_partitions, silent
 from tasks.data.shards import ShardTarget
-from tasks.data.sources import Source, digest, scan
+from tasks.data.sources import Source, opened
 from tasks.data.store import DatasetStore
-from tasks.errors import InvalidData
-from tasks.refs import DatasetRef
+from tasks.errors import InvalidData, Unavailable
+from tasks.refs import LOCAL_USER, DatasetRef
 
 if TYPE_CHECKING:
     from distributed import Client
 
+MOST_NAMED = 20
+"""A refusal names so many files."""
 
-def source_of(
-    config: IngestConfig, options: Mapping[str, Any] | None = None, samples: Path | None = None
-) -> Source:
-    """List the files that the settings point at, after writing out a sample if they name one.
+MOST_KEPT = 1_000
+"""A manifest names so many of the files that were left out."""
 
-    Args:
-        config: The settings.
-        options: fsspec storage options for a source at a URL.
-        samples: Folder for samples; the installation's own by default.
-    """
-    return scan(config.source, options, samples)
-
-
-def source_digest(
-    config: IngestConfig, options: Mapping[str, Any] | None = None, samples: Path | None = None
-) -> str:
-    """SHA-256, hex, over the names and contents of the source's files: same digest, same version."""
-    return digest(source_of(config, options, samples))
+ATTEMPTS = 3
+"""So often a group of files is read whose worker died, though no file in it kills one by itself."""
 
 
 def ingest(
@@ -49,14 +41,21 @@ def ingest(
     store: DatasetStore,
     client: Client | None = None,
     source: Source | None = None,
+    progress: Progress = silent,
+    owner: str = LOCAL_USER,
+    warn: Callable[[str], None] = logging.getLogger(__name__).warning,
 ) -> DatasetRef:
     """Make a dataset version of the source.
 
     Args:
         config: What to read, and how.
         store: Where the version goes.
-        client: Dask client whose workers read and write the shards; this process does it without one.
-        source: The listing, if the caller made it already.
+        client: Dask client whose workers read the files and write the shards; this process does it
+            without one, and dies of a file that kills its reader.
+        source: The listing, if the caller opened it already.
+        progress: Hears of the parts of the source that are done.
+        owner: Who makes the version.
+        warn: Hears of files that are left out.
 
     Returns:
         The new version, or the one with the same content that is there already.
@@ -65,52 +64,140 @@ def ingest(
         NotFound, InvalidSettings: There is nothing at the source, or it is no address to read.
         InvalidData: The source is in no known layout, or files in it cannot be read.
     """
-    source = source or source_of(config)
+    if source is None:
+        with opened(config) as source:
+            return ingest(config, store, client, source, progress, owner, warn)
     layout = layout_of(source, config)
-    contents = layout.read(source, config)
+    contents = layout.read(source, config, client)
     with store.writer(config.name) as writer:
-        counts = Counter(shard.split for shard in contents.shards)
-        seen: Counter[str] = Counter()
-        jobs = []
-        for shard in contents.shards:
-            jobs.append(_Job(shard, writer.target, seen[shard.split], counts[shard.split]))
-            seen[shard.split] += 1
-        outcomes = map_partitions(_write, jobs, client if contents.on_workers else None)
+        outcomes = _written(contents, writer.target, client, progress)
         faults = [fault for outcome in outcomes for fault in outcome.faults]
         if faults:
-            raise InvalidData(
-                f"{len(faults):,} files cannot be read: {listed(faults)}",
-                where=source.given,
-                mend="repair or remove these files",
-            )
+            _judge(faults, source, config, warn)
         return writer.commit(
-            [outcome.file for outcome in outcomes],
+            [file for outcome in outcomes for file in outcome.files],
             problem=config.problem,
             features=contents.features,
             label=contents.label,
             classes=contents.classes,
+            unlabelled=sum(outcome.unlabelled for outcome in outcomes),
+            left_out={"unreadable": len(faults)} if faults else {},
             parent=None,
             method=f"ingest:{layout.name}",
-            parameters=config.model_dump(mode="json", exclude={"source", "name"}),
+            parameters=_parameters(config, contents, faults),
             preprocessing=(),
             source=config.source,
+            owner=owner,
         )
+
+
+def _judge(
+    faults: Sequence[str], source: Source, config: IngestConfig, warn: Callable[[str], None]
+) -> None:
+    """Refuse the source for its unreadable files, or let them go with a warning."""
+    named = listed(faults, MOST_NAMED)
+    if config.unreadable == "refuse":
+        raise InvalidData(
+            f"{len(faults):,} files cannot be read: {named}",
+            where=source.given,
+            mend="repair or remove these files, exclude them, or set unreadable to leave-out",
+        )
+    warn(f"{len(faults):,} files of {source.given} cannot be read and are left out: {named}")
+
+
+def _parameters(config: IngestConfig, contents: Contents, faults: Sequence[str]) -> dict[str, Any]:
+    # Not what says where the files are, or how they are shown: the same content is the same version.
+    parameters = config.model_dump(mode="json", exclude={"source", "name", "description", "private"})
+    parameters |= contents.parameters
+    if faults:
+        parameters["left_out_files"] = list(faults[:MOST_KEPT])
+    return parameters
 
 
 @dataclass(frozen=True)
 class _Job:
-    shard: Shard
+    """Pieces whose rows become shards `first`, `first` + 1, … of the `count` of their split.
+
+    One piece makes as many shards as it says; several, which one piece was cut into, make one.
+    """
+
+    pieces: tuple[Piece, ...]
     target: ShardTarget
-    index: int
+    first: int
     count: int
+    label: str
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    file: FileEntry
-    faults: list[str]
+    files: Sequence[FileEntry] = ()
+    faults: Sequence[str] = ()
+    unlabelled: int = 0
+
+
+def _written(
+    contents: Contents, target: ShardTarget, client: Client | None, progress: Progress
+) -> list[_Outcome]:
+    counts: Counter[str] = Counter()
+    for piece in contents.pieces:
+        counts[piece.split] += piece.shards
+    seen: Counter[str] = Counter()
+    jobs = []
+    for piece in contents.pieces:
+        jobs.append(_Job((piece,), target, seen[piece.split], counts[piece.split], contents.label))
+        seen[piece.split] += piece.shards
+    if client is None:
+        return map_partitions(_write, jobs, None, progress)
+    return [
+        outcome if outcome is not None else _written_again(job, client)
+        for job, outcome in zip(jobs, survivors(_write, jobs, client, progress), strict=True)
+    ]
+
+
+def _written_again(job: _Job, client: Client) -> _Outcome:
+    """What a worker died of, done without the files that kill."""
+    piece = job.pieces[0]
+    for _ in range(ATTEMPTS):
+        parts = sifted(piece, client)
+        faults = [f"{name} (the process that read it died)" for name in parts.lethal]
+        if faults and piece.shards > 1:
+            raise InvalidData(
+                f"Worker processes die when they read {listed(parts.lethal)}",
+                mend="repair the file, cut it into smaller ones, or give workers more memory",
+            )
+        if len(faults) >= MOST_LETHAL:
+            raise InvalidData(
+                f"Worker processes die when they read these files, and perhaps others: "
+                f"{listed(parts.lethal, MOST_NAMED)}",
+                mend="remove these files, or give workers more memory",
+            )
+        pieces = parts.safe if faults else (piece,)
+        outcome = survivors(_write, [replace(job, pieces=pieces)], client)[0] if pieces else _Outcome()
+        if outcome is not None:
+            return replace(outcome, faults=[*outcome.faults, *faults])
+    raise Unavailable(
+        f"Worker processes die when they read {len(piece.names()):,} files together, "
+        f"though not of any one of them: {listed(piece.names(), 3)}",
+        mend="give workers more memory, or look into their logs",
+    )
 
 
 def _write(job: _Job) -> _Outcome:
-    table, faults = job.shard.table()
-    return _Outcome(job.target.write(job.shard.split, job.index, job.count, table), faults)
+    files: list[FileEntry] = []
+    faults: list[str] = []
+    unlabelled = 0
+    for index, rows in enumerate(_shards(job), job.first):
+        faults.extend(rows.faults)
+        unlabelled += rows.table[job.label].null_count
+        if rows.table.num_rows:
+            files.append(job.target.write(job.pieces[0].split, index, job.count, rows.table))
+    return _Outcome(files, faults, unlabelled)
+
+
+def _shards(job: _Job) -> Iterator[Rows]:
+    if len(job.pieces) == 1:
+        yield from job.pieces[0].read()
+        return
+    parts = [rows for piece in job.pieces for rows in piece.read()]
+    faults = [fault for rows in parts for fault in rows.faults]
+    yield Rows(pa.concat_tables([rows.table for rows in parts]), faults)

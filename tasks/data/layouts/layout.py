@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 
 from tasks.data.config import IngestConfig
-from tasks.data.images import IMAGE_SUFFIXES
 from tasks.data.listed import listed
 from tasks.data.manifest import Feature, Manifest
 from tasks.data.sources import Source
@@ -84,6 +82,7 @@ class Contents:
         classes: Class names in the order of the integer labels; none for regression.
         pieces: The rows, in order.
         unlabelled: Rows without a label.
+        parameters: What else the manifest keeps, to write the data out again as it came; plain JSON.
     """
 
     features: tuple[Feature, ...]
@@ -91,16 +90,25 @@ class Contents:
     classes: tuple[str, ...]
     pieces: Sequence[Piece]
     unlabelled: int
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class StoredVersion:
-    """A version to be written out as files; all of its rows, or those that an export chose."""
+    """A version to be written out as files; all of its rows, or those that an export chose.
+
+    Attributes:
+        manifest: The version.
+        origin: The ingested version that it was made from, or itself: its parameters say how the files
+            were laid out.
+        splits: The splits that are written.
+        tables: The rows of a split, table after table.
+    """
 
     manifest: Manifest
+    origin: Manifest
     splits: Sequence[str]
     tables: Callable[[str], Iterator[pa.Table]]
-    """The rows of a split, table after table."""
 
 
 File = tuple[str, Iterable[bytes]]
@@ -141,11 +149,6 @@ class Layout(Protocol):
     def template(self, problem: Problem) -> dict[str, bytes]:
         """The smallest set of files in this layout that ingests, as an example: path → content."""
         ...
-
-
-def image_paths(source: Source) -> list[str]:
-    """Paths of a source's images."""
-    return [file.path for file in source.files if PurePosixPath(file.path).suffix.lower() in IMAGE_SUFFIXES]
 
 
 def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
