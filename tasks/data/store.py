@@ -2,8 +2,10 @@
 
 A version is a folder `<root>/datasets/<name>/<version>` of Parquet shards and a manifest. The manifest
 is put last and in one atomic step, and only folders with a manifest count: a writer that dies before
-that leaves nothing to see, and `remove_remains` removes what it left. Every writer has a folder of its
+that leaves nothing to see, and `tasks.data.remains` removes what it left. Every writer has a folder of its
 own, so writers of one name never touch each other's files.
+
+`<root>/datasets/<name>/dataset.json` is the dataset's card: description, owner, and who else may use it.
 """
 
 from __future__ import annotations
@@ -11,25 +13,30 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
+from tasks.data import access
+from tasks.data.access import DatasetCard
+from tasks.data.cards import CARD, put_card, put_new_card, read_card
 from tasks.data.config import NAME_PATTERN
-from tasks.data.manifest import SPLITS, FileEntry, Manifest
-from tasks.data.shards import ShardTarget, put
-from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
+from tasks.data.manifest import Manifest
+from tasks.data.writer import MANIFEST, DatasetWriter, held
+from tasks.errors import Damaged, InvalidSettings, NotFound, Unavailable
 from tasks.refs import DatasetRef
 
-MANIFEST = "manifest.json"
 LATEST = "latest"
 LATEST_RAW = "latest-raw"
-_VERSION = re.compile(r"^(\d{8}-\d{6})-[0-9a-f]{6}$")
+TRIES = 10
+VERSION = re.compile(r"^(\d{8}-\d{6})-[0-9a-f]{6}$")
 
 
 class DatasetStore:
@@ -38,11 +45,23 @@ class DatasetStore:
     Args:
         url: Root folder: a local path or a URL such as `s3://bucket/prefix`.
         options: fsspec storage options, such as key, secret and endpoint_url.
+        asker: The user for whom the store is opened: private datasets of others are not there then, and
+            only what this user may write can be written. None, for work within a step, checks nothing.
+        new_card: The card of a dataset that is made through this store; the asker's own and shared
+            where none is given. A dataset that is there keeps its card.
     """
 
-    def __init__(self, url: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        options: dict[str, Any] | None = None,
+        asker: str | None = None,
+        new_card: DatasetCard | None = None,
+    ) -> None:
         self.url = url
         self.options = dict(options or {})
+        self.asker = asker
+        self.new_card = new_card
         # Two processes write here: a listing kept in memory would hide what the other one did.
         self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **self.options)
         self.root = root.rstrip("/") + "/datasets"
@@ -56,8 +75,8 @@ class DatasetStore:
         )
 
     def names(self) -> Sequence[str]:
-        """Names of the datasets that have a folder here, sorted."""
-        return [name for name in self._children(self.root) if re.match(NAME_PATTERN, name)]
+        """Names of the datasets that the asker may see, sorted."""
+        return [name for name in self.all_names() if not self._hidden(name)]
 
     def get(self, name: str, version: str = LATEST) -> Manifest:
         """One version.
@@ -68,7 +87,7 @@ class DatasetStore:
                 preprocessing was applied to: ingested, or labelled afterwards.
 
         Raises:
-            NotFound: There is no such dataset or version.
+            NotFound: There is no such dataset or version, or it is somebody else's private one.
         """
         if version in (LATEST, LATEST_RAW):
             candidates = [one for one in self.list(name) if version == LATEST or not one.preprocessing]
@@ -80,7 +99,8 @@ class DatasetStore:
                 allowed=", ".join(self.names()) or "nothing is there yet",
                 mend="ingest it, or choose one of those",
             )
-        manifest = self.find(_checked_name(name), version) if _VERSION.match(version) else None
+        known = VERSION.match(version) and not self._hidden(_checked_name(name))
+        manifest = self.find(_checked_name(name), version) if known else None
         if manifest is None:
             versions = self.list(name)
             raise NotFound(
@@ -98,7 +118,7 @@ class DatasetStore:
         from outside cannot make the store read elsewhere, and a store that was moved still opens.
 
         Raises:
-            NotFound: The version is gone.
+            NotFound: The version is gone, or somebody else's private one.
             Damaged: The manifest is not the one that the reference was made from.
         """
         manifest = self.get(ref.name, ref.version)
@@ -151,41 +171,76 @@ class DatasetStore:
 
     @contextmanager
     def writer(self, name: str) -> Iterator[DatasetWriter]:
-        """Begin a version; whatever was not committed at the end of the block is removed."""
-        started = datetime.now(UTC)
-        version = f"{started:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        writer = DatasetWriter(self, _checked_name(name), version)
-        if isinstance(self.fs, LocalFileSystem):
-            # Fails if another writer drew the same version id in the same second.
-            self.fs.makedirs(self.folder(name, version), exist_ok=False)
-        try:
-            yield writer
-        finally:
-            if not writer.committed:
-                self._remove(name, version)
+        """Begin a version; whatever was not committed at the end of the block is removed.
 
-    def remove_remains(self, older_than_s: float = 24 * 3600) -> Sequence[str]:
-        """Remove what dead writers left: folders without a manifest that nobody wrote to lately.
-
-        Args:
-            older_than_s: Leave alone what was written to within so many seconds.
-
-        Returns:
-            The removed folders.
+        Raises:
+            NotAllowed: The asker may not write to this dataset.
         """
-        removed = []
-        now = datetime.now(UTC)
-        for name in self.names():
-            for version in self.versions(name):
-                folder = self.folder(name, version)
-                if self.fs.exists(f"{folder}/{MANIFEST}"):
-                    continue
-                begun = datetime.strptime(version[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
-                written = [self.fs.modified(path) for path in self.fs.find(folder)]
-                if (now - max([begun, *written])).total_seconds() > older_than_s:
-                    self._remove(name, version)
-                    removed.append(folder)
-        return removed
+        self.require_writable(_checked_name(name))
+        with ExitStack() as stack:
+            writer = DatasetWriter(self, name, self._begun(name, stack))
+            try:
+                yield writer
+            finally:
+                if not writer.committed:
+                    self.remove_folder(name, writer.version)
+
+    def delete(self, name: str, version: str) -> None:
+        """Remove a version: its manifest first, so that it is gone at once, then the rest."""
+        self.require_owner(name, "delete versions of")
+        with suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.folder(name, version)}/{MANIFEST}")
+        self.remove_folder(name, version)
+        if not self.versions(name):
+            self.remove_card(name)
+
+    def is_finished(self, name: str, version: str) -> bool:
+        """Whether the version has its manifest, and so is there to see."""
+        return bool(self.fs.exists(f"{self.folder(name, version)}/{MANIFEST}"))
+
+    def stored_card(self, name: str) -> DatasetCard | None:
+        """The card of a dataset, whoever asks; None where it has none yet."""
+        return read_card(self.fs, f"{self.root}/{name}/{CARD}")
+
+    def card(self, name: str) -> DatasetCard:
+        """The card of a dataset; one that has none, as of old, is shared.
+
+        Raises:
+            NotFound: There is no such dataset, or it is somebody else's private one.
+        """
+        if not self._exists(_checked_name(name)):
+            self.get(name)  # says what there is instead
+        return self.stored_card(name) or DatasetCard()
+
+    def claim(self, name: str, card: DatasetCard) -> bool:
+        """Give a dataset its card; False where it has one."""
+        return put_new_card(self.fs, f"{self.root}/{name}/{CARD}", card)
+
+    def change_card(self, name: str, card: DatasetCard) -> None:
+        """Replace the card of one's own dataset.
+
+        Raises:
+            NotFound: There is no such dataset, or it is somebody else's private one.
+            NotAllowed: It is somebody else's.
+        """
+        self.require_owner(name, "share")
+        put_card(self.fs, f"{self.root}/{name}/{CARD}", card)
+
+    def require_writable(self, name: str) -> None:
+        """Check that the asker may add versions to a dataset, which need not be there yet."""
+        if self.asker is None:
+            return
+        card = self.stored_card(_checked_name(name))
+        if card is None and self._exists(name):
+            card = DatasetCard()
+        if card is not None:
+            access.require_may_write(card, name, self.asker)
+
+    def require_owner(self, name: str, act: str) -> None:
+        """Check that the dataset is there and the asker's own."""
+        card = self.card(name)
+        if self.asker is not None:
+            access.require_owner(card, name, self.asker, act)
 
     def folder(self, name: str, version: str) -> str:
         """Path of a version's folder on the store's file system."""
@@ -194,23 +249,22 @@ class DatasetStore:
     def version_url(self, name: str, version: str) -> str:
         """URL of a version's folder; a plain path on a local disk."""
         folder = self.folder(name, version)
-        return folder if isinstance(self.fs, LocalFileSystem) else str(self.fs.unstrip_protocol(folder))
-
-    def _children(self, path: str) -> Sequence[str]:
-        try:
-            found = self.fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return []
-        return sorted(
-            one["name"].rstrip("/").rsplit("/", 1)[-1] for one in found if one["type"] == "directory"
-        )
+        return folder if self.is_local else str(self.fs.unstrip_protocol(folder))
 
     def versions(self, name: str) -> Sequence[str]:
-        """Ids of the versions that have a folder, oldest first; unfinished ones are among them."""
-        return [version for version in self._children(f"{self.root}/{name}") if _VERSION.match(version)]
+        """Ids of the versions that have a folder, oldest first; unfinished ones are among them.
+
+        None of a dataset that the asker may not see.
+        """
+        found = self.all_versions(name)
+        return [] if found and self._hidden(name) else found
+
+    def all_versions(self, name: str) -> Sequence[str]:
+        """The same, whoever asks."""
+        return [version for version in self._children(f"{self.root}/{name}") if VERSION.match(version)]
 
     def find(self, name: str, version: str) -> Manifest | None:
-        """The manifest of a version, by its id; None when there is none to see.
+        """The manifest of a version, by its id, whoever asks; None when there is none.
 
         Raises:
             Damaged: The manifest is not what was written.
@@ -228,77 +282,67 @@ class DatasetStore:
             if manifest.digest == manifest.content_digest():
                 return manifest
             fault = "does not match its digest"
-        raise Damaged(
-            f"The manifest of {name}@{version} {fault}", where=path, mend="remove this version's folder"
-        )
+        raise Damaged(f"The manifest of {name}@{version} {fault}", where=path, mend="delete this version")
 
-    def _remove(self, name: str, version: str) -> None:
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+    def all_names(self) -> Sequence[str]:
+        """Names of all datasets, whoever asks."""
+        return [name for name in self._children(self.root) if re.match(NAME_PATTERN, name)]
+
+    def _exists(self, name: str) -> bool:
+        return any(self.is_finished(name, version) for version in reversed(self.versions(name)))
+
+    def _hidden(self, name: str) -> bool:
+        if self.asker is None:
+            return False
+        card = self.stored_card(name)
+        return card is not None and not access.may_read(card, self.asker)
+
+    def _children(self, path: str) -> Sequence[str]:
         try:
-            self.fs.rm(self.folder(name, version), recursive=True)
+            found = self.fs.ls(path, detail=True)
         except FileNotFoundError:
-            return  # an object store has no empty folders
-
-
-class DatasetWriter:
-    """One version in the making; made by `DatasetStore.writer`."""
-
-    def __init__(self, store: DatasetStore, name: str, version: str) -> None:
-        self.store = store
-        self.name = name
-        self.version = version
-        self.committed = False
-        self.target = ShardTarget(url=store.version_url(name, version), options=store.options)
-
-    def commit(self, files: Sequence[FileEntry], **about: Any) -> DatasetRef:
-        """Make the version visible.
-
-        Args:
-            files: The shards, as `target.write` returned them, in any order.
-            **about: The manifest's fields that the shards do not tell: problem, features, label,
-                classes, parent, method, parameters, preprocessing, source.
-
-        Returns:
-            The new version, or the one that has the same content already.
-
-        Raises:
-            InvalidData: There is no row in the shards.
-        """
-        rank = {split: place for place, split in enumerate(SPLITS)}
-        ordered = sorted(files, key=lambda file: (rank.get(file.split, len(rank)), file.path))
-        splits: dict[str, int] = {}
-        for file in ordered:
-            splits[file.split] = splits.get(file.split, 0) + file.rows
-        if not sum(splits.values()):
-            raise InvalidData(f"No row is left for a version of {self.name}", mend="check the source")
-        manifest = Manifest(
-            name=self.name,
-            version=self.version,
-            digest="",
-            splits=splits,
-            files=tuple(ordered),
-            created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            **about,
+            return []
+        return sorted(
+            one["name"].rstrip("/").rsplit("/", 1)[-1] for one in found if one["type"] == "directory"
         )
-        manifest = manifest.model_copy(update={"digest": manifest.content_digest()})
-        same = self._same_content(manifest)
-        if same is not None:
-            return same
-        path = f"{self.store.folder(self.name, self.version)}/{MANIFEST}"
-        put(self.store.fs, path, manifest.model_dump_json(indent=1).encode())
-        self.committed = True
-        return self.store.ref(manifest)
 
-    def _same_content(self, manifest: Manifest) -> DatasetRef | None:
-        for version in self.store.versions(self.name):
+    def _begun(self, name: str, stack: ExitStack) -> str:
+        """A version id of its own; on a local disk with its folder, locked until the stack ends."""
+        for _ in range(TRIES):
+            version = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
             try:
-                other = self.store.find(self.name, version)
-                if other is not None and other.digest == manifest.digest:
-                    ref = self.store.ref(other)
-                    self.store.verify(ref)
-                    return ref
-            except Damaged:
-                continue  # what was written now takes its place
-        return None
+                if self.is_local:
+                    stack.enter_context(held(Path(self.folder(name, version))))
+            except FileExistsError:
+                continue  # two writers drew the same id
+            return version
+        raise Unavailable(
+            f"No folder for a new version of {name} could be made", where=self.root, mend="try again"
+        )
+
+    def remove_card(self, name: str) -> None:
+        """Remove what is left of a dataset without versions."""
+        path = f"{self.root}/{name}/{CARD}"
+        with suppress(FileNotFoundError):
+            self.fs.rm_file(path)
+        if self.is_local:
+            with suppress(OSError):  # another writer has just begun in it
+                Path(path).parent.rmdir()
+
+    def remove_folder(self, name: str, version: str) -> None:
+        """Remove a version's folder, visible or not."""
+        folder = self.folder(name, version)
+        if self.is_local:
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        # One request a file: some S3 servers refuse the one that deletes many.
+        for path in self.fs.find(folder):
+            with suppress(FileNotFoundError):
+                self.fs.rm_file(path)
 
 
 def _checked_name(name: str) -> str:

@@ -60,10 +60,11 @@ def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     """Read files in a known layout into a new dataset version."""
     from tasks.data.ingest import ingest, source_of
+    from tasks.data.remains import remove_remains
 
     log = get_run_logger()
     store = open_store(site)
-    for folder in store.remove_remains():
+    for folder in remove_remains(store):
         log.info("Removed what a writer left that was killed: %s", folder)
     source = source_of(config, _source_options(config, site))
     log.info("Reading %d files of %s", len(source.files), config.source)

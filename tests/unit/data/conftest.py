@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -60,7 +61,16 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, object]]:
-    """fsspec options for an S3 server in a thread of this process."""
+    """fsspec options for an S3 server: the one that TRAINYARD_TEST_S3_URL names, or one in a thread here."""
+    url = os.environ.get("TRAINYARD_TEST_S3_URL")
+    if url:
+        yield {
+            "key": os.environ["TRAINYARD_TEST_S3_KEY"],
+            "secret": os.environ["TRAINYARD_TEST_S3_SECRET"],
+            "endpoint_url": url,
+            "config_kwargs": {"s3": {"addressing_style": "path"}},
+        }
+        return
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -70,14 +80,24 @@ def s3() -> Iterator[dict[str, object]]:
     server.stop()
 
 
+@pytest.fixture
+def s3_folder(s3: dict[str, object]) -> Iterator[str]:
+    """URL of an empty folder on the S3 server: in the bucket TRAINYARD_TEST_S3_BUCKET, or one of its own."""
+    import s3fs
+
+    filesystem = s3fs.S3FileSystem(use_listings_cache=False, **s3)
+    bucket = os.environ.get("TRAINYARD_TEST_S3_BUCKET") or f"bucket-{uuid4().hex[:8]}"
+    if not filesystem.exists(bucket):
+        filesystem.mkdir(bucket)
+    folder = f"{bucket}/test-{uuid4().hex[:8]}"
+    yield f"s3://{folder}"
+    for path in filesystem.find(folder):
+        filesystem.rm_file(path)
+
+
 @pytest.fixture(params=["local", "s3"])
 def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> DatasetStore:
     """A store of every kind that is supported: the same tests run on each."""
     if request.param == "local":
         return DatasetStore(str(tmp_path / "store"))
-    import s3fs
-
-    options = request.getfixturevalue("s3")
-    bucket = f"bucket-{uuid4().hex[:8]}"
-    s3fs.S3FileSystem(**options).mkdir(bucket)
-    return DatasetStore(f"s3://{bucket}/trainyard", options)
+    return DatasetStore(request.getfixturevalue("s3_folder"), request.getfixturevalue("s3"))

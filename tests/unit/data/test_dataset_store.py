@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import pytest
 
 from tasks.data.manifest import Feature, FileEntry
 from tasks.data.read import read_split
-from tasks.data.store import DatasetStore, DatasetWriter
+from tasks.data.remains import remove_remains
+from tasks.data.store import DatasetStore
+from tasks.data.writer import DatasetWriter
 from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
 from tasks.refs import DatasetRef, Problem
 from tests.helpers.stored_datasets import image_table
@@ -31,14 +35,14 @@ def write_shards(writer: DatasetWriter, seed: int, rows: int = 3) -> list[FileEn
     return files
 
 
-def commit(writer: DatasetWriter, files: list[FileEntry]) -> DatasetRef:
+def commit(writer: DatasetWriter, files: list[FileEntry], parent: str | None = None) -> DatasetRef:
     return writer.commit(
         files,
         problem=Problem.IMAGE_CLASSIFICATION,
         features=(Feature(name="image", type="image"),),
         label="label",
         classes=("a", "b"),
-        parent=None,
+        parent=parent,
         method="test",
         parameters={},
         preprocessing=(),
@@ -175,38 +179,159 @@ with DatasetStore(sys.argv[1]).writer("pets") as writer:
     sys.stdin.read()
 """
 
+WRITE_ON = """
+import sys
+from tasks.data.store import DatasetStore
+from tests.unit.data.test_dataset_store import put
+store, seed = DatasetStore(sys.argv[1]), int(sys.argv[2])
+print("begins", flush=True)
+while True:
+    seed += 1
+    print(put(store, seed=seed).version, flush=True)
+"""
 
-def test_a_killed_writer_leaves_nothing_to_see_and_is_swept(store: DatasetStore) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITE_AND_WAIT, store.url],
+
+def started(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    ) as process:
+    )
+
+
+def test_a_killed_writer_leaves_nothing_to_see_and_is_swept_at_once(store: DatasetStore) -> None:
+    with started(WRITE_AND_WAIT, store.url) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "written\n"
+        assert remove_remains(store) == []  # it lives: its lock is held
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    assert len(store.fs.find(store.root)) == 1
+    assert len(store.fs.glob(f"{store.root}/**/*.parquet")) == 1
     assert store.list() == []
 
     kept = put(store)
-    assert store.remove_remains(older_than_s=3600) == []
-    assert len(store.remove_remains(older_than_s=-3600)) == 1
+    assert len(remove_remains(store)) == 1
     assert [one.version for one in store.list()] == [kept.version]
+    assert store.all_versions("pets") == [kept.version]
     store.verify(kept, deep=True)
 
 
-def test_sweeping_leaves_versions_and_young_writers_alone(any_store: DatasetStore) -> None:
+@pytest.mark.faults
+def test_writers_killed_at_random_moments_lose_and_spoil_nothing(store: DatasetStore) -> None:
+    chance = random.Random(7)
+    promised: set[str] = set()
+    for turn in range(12):
+        writers = [started(WRITE_ON, store.url, str(10_000 * turn + 5_000 * one)) for one in range(2)]
+        for process in writers:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "begins\n"
+        time.sleep(chance.uniform(0, 0.3))  # the moment is what is tested
+        for process in writers:
+            process.kill()
+        for process in writers:
+            promised |= {line for line in process.communicate()[0].split("\n")[:-1] if line}
+    there = store.list("pets")
+    assert promised <= {one.version for one in there}
+    for one in there:
+        store.verify(store.ref(one), deep=True)
+    remove_remains(store)
+    assert sorted(store.all_versions("pets")) == sorted(one.version for one in there)
+    assert len(promised) > 12
+
+
+def test_sweeping_leaves_versions_and_living_writers_alone(any_store: DatasetStore) -> None:
     ref = put(any_store)
     with any_store.writer("pets") as writer:
         files = write_shards(writer, 1)
-        assert any_store.remove_remains(older_than_s=600) == []
+        assert remove_remains(any_store, older_than_s=600) == []
         commit(writer, files)
-    assert any_store.remove_remains(older_than_s=-3600) == []
+    assert remove_remains(any_store, older_than_s=-3600) == []
     any_store.verify(ref, deep=True)
     assert len(any_store.list()) == 2
+    names = {path.rsplit("/", 1)[-1] for path in any_store.fs.find(any_store.root)}
+    assert names == {
+        "manifest.json",
+        "dataset.json",
+        "train-00000-of-00001.parquet",
+        "test-00000-of-00001.parquet",
+    }
+
+
+def test_remains_on_an_object_store_go_by_age(s3: dict[str, object], s3_folder: str) -> None:
+    store = DatasetStore(s3_folder, s3)
+    begun = DatasetWriter(store, "pets", "20260101-000000-abcdef")
+    write_shards(begun, 0)
+    assert remove_remains(store, older_than_s=3600) == []  # begun long ago, written to just now
+    assert remove_remains(store, older_than_s=-3600) == [store.folder("pets", begun.version)]
+    assert store.fs.find(store.root) == []
+
+
+def test_writers_and_sweepers_at_once_lose_nothing(store: DatasetStore) -> None:
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        sweeping = [pool.submit(lambda: [remove_remains(store, -1) for _ in range(60)]) for _ in range(2)]
+        refs = list(pool.map(lambda seed: put(store, seed=seed), range(12)))
+        for one in sweeping:
+            one.result()
+    assert {one.version for one in store.list("pets")} == {ref.version for ref in refs}
+    for ref in refs:
+        store.verify(ref, deep=True)
+
+
+def test_a_version_whose_shards_vanished_before_the_end_does_not_appear(any_store: DatasetStore) -> None:
+    def lose() -> None:
+        with any_store.writer("pets") as writer:
+            files = write_shards(writer, 0)
+            any_store.fs.rm_file(f"{any_store.folder('pets', writer.version)}/{files[0].path}")
+            commit(writer, files)
+
+    with pytest.raises(Damaged, match="1 of 2 shards are gone"):
+        lose()
+    assert any_store.list() == []
+
+
+def test_a_deleted_version_is_gone_with_its_files_and_the_others_stay(any_store: DatasetStore) -> None:
+    gone, kept = put(any_store), put(any_store, seed=1)
+    any_store.delete("pets", gone.version)
+    with pytest.raises(NotFound, match="has no version"):
+        any_store.open(gone)
+    any_store.verify(kept, deep=True)
+    assert any_store.all_versions("pets") == [kept.version]
+    any_store.delete("pets", kept.version)
+    assert any_store.fs.find(any_store.root) == []
+    assert any_store.names() == []
+    assert any_store.open(put(any_store)).rows == 6  # the name is free again
+
+
+def test_a_version_that_was_cut_off_while_it_was_deleted_is_not_seen_and_is_swept(
+    store: DatasetStore,
+) -> None:
+    gone, kept = put(store), put(store, seed=1)
+    store.fs.rm_file(f"{store.folder('pets', gone.version)}/manifest.json")  # what delete does first
+    assert [one.version for one in store.list("pets")] == [kept.version]
+    assert remove_remains(store) == [store.folder("pets", gone.version)]
+
+
+def test_a_damaged_version_can_be_deleted(store: DatasetStore) -> None:
+    ref = put(store)
+    store.fs.pipe_file(f"{store.folder('pets', ref.version)}/manifest.json", b"{")
+    store.delete("pets", ref.version)
+    assert store.list() == []
+
+
+def test_a_version_is_not_made_from_one_that_was_deleted_meanwhile(any_store: DatasetStore) -> None:
+    raw = put(any_store)
+
+    def make() -> None:
+        with any_store.writer("pets") as writer:
+            files = write_shards(writer, 1)
+            any_store.delete("pets", raw.version)
+            commit(writer, files, parent=raw.version)
+
+    with pytest.raises(NotFound, match="was deleted while another was made from it"):
+        make()
+    assert any_store.list() == []
 
 
 def test_hugging_face_datasets_reads_the_shards(store: DatasetStore, tmp_path: Path) -> None:
