@@ -19,7 +19,14 @@ class Workspace(Block):
     description: str = Field(default="", description="What the workspace is for.")
     manager: str = Field(description="User who manages it and may stop every job in it.")
     members: list[str] = Field(default_factory=list, description="Further users who work in it.")
-    problem: Literal["image-classification", "table-classification", "table-regression"] = Field(
-        description="What the workspace's models do; fixed once it is made."
-    )
+    problem: Literal[
+        "image-classification",
+        "object-detection",
+        "instance-segmentation",
+        "semantic-segmentation",
+        "text-classification",
+        "audio-classification",
+        "table-classification",
+        "table-regression",
+    ] = Field(description="What the workspace's models do; fixed once it is made.")
     goal: str = Field(default="", description="What the project is to reach, in words.")

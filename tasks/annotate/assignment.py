@@ -22,7 +22,7 @@ from tasks.data.read import contents_of, shard_tables
 from tasks.data.shards import put
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
-from tasks.refs import DatasetRef
+from tasks.refs import DatasetRef, Problem
 
 ASSIGNMENT = "assignment.json"
 PAGE = "labelling.xml"
@@ -59,10 +59,11 @@ def hand_out(store: DatasetStore, ref: DatasetRef, config: AssignConfig) -> Assi
         InvalidSettings: Nothing is unlabelled, there are too few classes, or a regression is asked for.
     """
     manifest = store.open(ref)
-    if not manifest.problem.is_classification:
+    choices = (Problem.IMAGE_CLASSIFICATION, Problem.TABLE_CLASSIFICATION)
+    if manifest.problem not in choices:
         raise InvalidSettings(
-            f"The dataset {ref} is a regression; its labels are numbers, not choices",
-            allowed="image-classification, table-classification",
+            f"The labels of {ref} are not choices that can be handed out: it is for {manifest.problem.value}",
+            allowed=", ".join(choices),
         )
     classes = sorted(set(config.classes)) or list(manifest.classes)
     if len(classes) < 2:

@@ -12,15 +12,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.data.images import open_image, pixels
-from tasks.data.manifest import ID_COLUMN, IMAGE_COLUMN, Manifest
+from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, IMAGE_COLUMN, Manifest
 from tasks.data.preprocessing import Preprocessing
 from tasks.data.store import DatasetStore
 from tasks.errors import Damaged, InvalidData, NotFound
-from tasks.refs import DatasetRef
+from tasks.refs import DatasetRef, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
+
+
+READ_FOR_TRAINING = (
+    Problem.IMAGE_CLASSIFICATION,
+    Problem.TABLE_CLASSIFICATION,
+    Problem.TABLE_REGRESSION,
+)
+"""Problems that the catalogue of algorithms knows."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,47 @@ def read_split(store: DatasetStore, ref: DatasetRef, split: str) -> ImageSplit |
             mend="preprocess this version with impute and encode, and train on the result",
         )
     return TableSplit(ids, features, labels)
+
+
+def read_fold(
+    store: DatasetStore, ref: DatasetRef, fold: int
+) -> tuple[ImageSplit, ImageSplit] | tuple[TableSplit, TableSplit]:
+    """The training rows of a version that is divided for cross-validation, without and of one fold.
+
+    Args:
+        store: The store that holds the version.
+        ref: A preprocessed version.
+        fold: The fold that is held out, from 0.
+
+    Returns:
+        The rows to train on, and those of the fold.
+
+    Raises:
+        NotFound: The version has no such fold.
+    """
+    manifest = store.open(ref)
+    if not 0 <= fold < manifest.folds:
+        raise NotFound(
+            f"The version {ref} has no fold {fold}",
+            allowed=f"0 to {manifest.folds - 1}" if manifest.folds else "it is not divided into folds",
+            mend="preprocess with split.folds",
+        )
+    split = read_split(store, ref, "train")
+    column = pa.concat_tables(list(shard_tables(store, manifest, "train", [FOLD_COLUMN])))[FOLD_COLUMN]
+    held_out = column.to_numpy() == fold
+    if isinstance(split, ImageSplit):
+        return _images_where(split, ~held_out), _images_where(split, held_out)
+    return _rows_where(split, ~held_out), _rows_where(split, held_out)
+
+
+def _images_where(split: ImageSplit, mask: np.ndarray) -> ImageSplit:
+    ids = [key for key, kept in zip(split.ids, mask, strict=True) if kept]
+    return ImageSplit(ids, split.images[mask], split.labels[mask])
+
+
+def _rows_where(split: TableSplit, mask: np.ndarray) -> TableSplit:
+    ids = [key for key, kept in zip(split.ids, mask, strict=True) if kept]
+    return TableSplit(ids, split.features[mask].reset_index(drop=True), split.labels[mask])
 
 
 def read_raw_rows(store: DatasetStore, ref: DatasetRef, split: str, limit: int | None = None) -> RawSplit:
@@ -226,6 +275,11 @@ def contents_of(table: pa.Table) -> list[bytes]:
 
 
 def _rows(manifest: Manifest, split: str, ref: DatasetRef) -> int:
+    if manifest.problem not in READ_FOR_TRAINING:
+        raise InvalidData(
+            f"The rows of {ref} cannot be read for training: it is for {manifest.problem.value}",
+            allowed=", ".join(READ_FOR_TRAINING),
+        )
     if not manifest.splits.get(split):
         raise NotFound(
             f"The version {ref} has no rows in a split named {split}",

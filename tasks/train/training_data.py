@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tasks.data.read import ImageSplit, TableSplit, read_split
+from tasks.data.read import ImageSplit, TableSplit, read_fold, read_split
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef
@@ -14,12 +14,19 @@ from tasks.train.algorithms.algorithm import Rows, TrainingData
 def read_training_data(store: DatasetStore, ref: DatasetRef) -> TrainingData:
     """Read the train and validation splits of a preprocessed version into memory.
 
+    A version that is divided for cross-validation has no validation split; its first fold is one.
+
     Raises:
         InvalidData: Nothing can be learned from the rows: one class, one row, no feature.
     """
     manifest = store.open(ref)
-    train = read_split(store, ref, "train")
-    validation = read_split(store, ref, "validation") if manifest.splits.get("validation") else None
+    validation: ImageSplit | TableSplit | None = None
+    if manifest.splits.get("validation"):
+        train, validation = read_split(store, ref, "train"), read_split(store, ref, "validation")
+    elif manifest.folds:
+        train, validation = read_fold(store, ref, 0)
+    else:
+        train = read_split(store, ref, "train")
     inputs = tuple(map(str, train.features.columns)) if isinstance(train, TableSplit) else ()
     seen = len(np.unique(train.labels))
     if seen < 2 or (isinstance(train, TableSplit) and not inputs):

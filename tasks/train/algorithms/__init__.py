@@ -44,7 +44,18 @@ def default(problem: Problem, rows: int) -> str:
     Args:
         problem: What is to be learned.
         rows: Rows of the dataset version.
+
+    Raises:
+        InvalidSettings: No algorithm of the catalogue learns the problem.
     """
+    if not names(problem):
+        learned = sorted({known.value for algorithm in CATALOGUE.values() for known in algorithm.problems})
+        raise InvalidSettings(
+            f"no algorithm of the catalogue learns {problem.value} yet",
+            where="problem of the dataset",
+            allowed=", ".join(learned),
+            mend="export the dataset, and train on it with code of your own",
+        )
     if problem is Problem.IMAGE_CLASSIFICATION:
         return SixLayerCnn.name
     if rows >= SMALL_TABLE_ROWS:
@@ -80,8 +91,10 @@ def get(name: str, problem: Problem | None = None) -> Algorithm:
         raise InvalidSettings(
             f"{algorithm.title} cannot learn {problem}",
             where="algorithm",
-            allowed=", ".join(names(problem)),
-            mend="take one of these",
+            allowed=", ".join(names(problem)) or "no algorithm of the catalogue learns it yet",
+            mend="take one of these"
+            if names(problem)
+            else "export the dataset, and train on it with own code",
         )
     return algorithm
 
