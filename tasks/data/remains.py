@@ -59,9 +59,10 @@ def _beside(store: DatasetStore, name: str, older_than_s: float) -> list[str]:
     removed = []
     if store.is_local:
         for path in Path(folder).glob(f".{CARD}.*"):
-            if _since_s(datetime.fromtimestamp(path.stat().st_mtime, UTC)) > older_than_s:
-                path.unlink(missing_ok=True)
-                removed.append(str(path))
+            with suppress(FileNotFoundError):  # it has its place now
+                if _since_s(datetime.fromtimestamp(path.stat().st_mtime, UTC)) > older_than_s:
+                    path.unlink()
+                    removed.append(str(path))
     with suppress(FileNotFoundError):
         if not store.all_versions(name) and _since_s(store.fs.modified(f"{folder}/{CARD}")) > older_than_s:
             store.remove_card(name)

@@ -270,7 +270,7 @@ def test_remains_on_an_object_store_go_by_age(s3: dict[str, object], s3_folder: 
 
 def test_writers_and_sweepers_at_once_lose_nothing(store: DatasetStore) -> None:
     with ThreadPoolExecutor(max_workers=4) as pool:
-        sweeping = [pool.submit(lambda: [remove_remains(store, -1) for _ in range(60)]) for _ in range(2)]
+        sweeping = [pool.submit(lambda: [remove_remains(store) for _ in range(60)]) for _ in range(2)]
         refs = list(pool.map(lambda seed: put(store, seed=seed), range(12)))
         for one in sweeping:
             one.result()
