@@ -31,7 +31,7 @@ from blocks.dask_cluster import DaskCluster
 from blocks.docs_site import DocsSite
 from blocks.endpoint_host import EndpointHost
 from blocks.mlflow_server import MlflowServer
-from blocks.object_store import ObjectStore
+from blocks.object_store import ObjectStore, default_source_roots
 from blocks.ray_cluster import RayCluster
 from deployments.bootstrap import VARIABLE
 from infra.settings import Settings
@@ -44,7 +44,11 @@ _BLOCKS_VARIABLE = "trainyard_blocks"
 def local_blocks(settings: Settings) -> list[Block]:
     """The blocks of the site `local`: everything on this host."""
     return [
-        ObjectStore(url=str(settings.home / "store")),
+        ObjectStore(
+            url=str(settings.home / "store"),
+            source_roots=[str(folder) for folder in settings.source_roots]
+            or default_source_roots(settings.started_in),
+        ),
         MlflowServer(tracking_uri=settings.mlflow_url),
         DaskCluster(n_workers=settings.dask_workers),
         RayCluster(num_cpus=settings.dask_workers),

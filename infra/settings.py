@@ -7,10 +7,10 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_serializer, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tasks.errors import InvalidSettings
 
@@ -45,6 +45,15 @@ class Settings(BaseSettings):
         default=REPOSITORY / "deployments" / "prefect.yaml",
         description="Deployments to register; a file of your own replaces the list.",
     )
+    source_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(),
+        description="Local folders that files may be ingested from, with : between them; empty for the home "
+        "and temporary folders, /data, /mnt, /media, /srv and the folder that the stack was started in.",
+    )
+    started_in: Path = Field(
+        default_factory=lambda: _here(),
+        description="Folder in which the stack of this home was first started.",
+    )
     ready_timeout_s: float = Field(default=180, ge=5, description="Longest wait for a service to be ready.")
 
     @field_validator("home", "deployments_file")
@@ -53,6 +62,15 @@ class Settings(BaseSettings):
         if "%" in str(path):
             raise ValueError("the path has a % in it, which the supervisor's configuration cannot hold")
         return Path(os.path.abspath(path.expanduser()))
+
+    @field_validator("source_roots", mode="before")
+    @classmethod
+    def _folders(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        return tuple(
+            os.path.abspath(os.path.expanduser(one)) for one in given.split(os.pathsep) if one.strip()
+        )
 
     @field_validator("database_url")
     @classmethod
@@ -136,6 +154,13 @@ def differences(wanted: Settings, running: Settings) -> list[str]:
     """Name the variables whose values differ between two settings of one home."""
     first, second = wanted.model_dump(mode="json"), running.model_dump(mode="json")
     return [f"TRAINYARD_{name.upper()}" for name in first if first[name] != second[name]]
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError:  # it was removed under this process
+        return Path("/")
 
 
 def _home() -> Path:

@@ -1,171 +1,297 @@
-"""What ingest is pointed at: a listing of files, on a disk or in an object store."""
+"""What ingest is pointed at: a listing of files, on a disk, in an object store or in an archive."""
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any, cast
 
 import fsspec
-from fsspec.implementations.local import LocalFileSystem
+import numpy as np
 
+from tasks.data.addresses import is_clutter, local_path, name_fault, not_found, protocol_of, require_allowed
+from tasks.data.archives import archive_kind, inner_folder, unpack
+from tasks.data.config import IngestConfig
+from tasks.data.globs import WILDCARD, Glob, Selection
+from tasks.data.listed import listed
+from tasks.data.partitions import Progress, silent
 from tasks.data.samples import materialise, samples_folder
-from tasks.errors import InvalidData, InvalidSettings, NotFound
+from tasks.data.staging import require_space, staged, sweep
+from tasks.data.walks import Found, local_files, remote_files, remote_kind
+from tasks.errors import InvalidData, NotFound
 
-PROTOCOLS = ("file", "s3")
-WILDCARDS = "*?["
-CLUTTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
-"""What desktops leave in folders; names that begin with a dot are passed over as well."""
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """One file: path relative to the source's root, with `/`; size; a stamp that changes with it."""
-
-    path: str
-    bytes: int
-    stamp: str
+MOST_FILES = 5_000_000
+_SPLIT_NAMES = frozenset({"train", "training", "validation", "valid", "val", "test"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """A listing. Small enough to travel to workers without its files (see `reader`).
+    """A listing, some 100 bytes a file; workers get its `reader` only.
 
     Attributes:
         given: What the user wrote.
-        url: Folder that the paths are relative to.
-        files: The files below it, sorted by path.
+        url: Folder that the paths are relative to: an absolute path, or an s3:// URL.
+        paths: The files below it, with `/` between folders, sorted.
+        sizes: Their sizes in bytes; int64 [files].
+        stamps: Their ETags; none on a local disk.
         options: fsspec storage options.
     """
 
     given: str
     url: str
-    files: tuple[SourceFile, ...]
+    paths: tuple[str, ...]
+    sizes: np.ndarray
+    stamps: tuple[str, ...] = ()
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def reader(self) -> Reader:
         return Reader(self.url, self.options)
 
-    def named(self, *names: str) -> SourceFile | None:
-        """The first of these files that is there."""
-        there = {file.path: file for file in self.files}
-        return next((there[name] for name in names if name in there), None)
+    @property
+    def bytes(self) -> int:
+        """Size of all files together."""
+        return int(self.sizes.sum())
+
+    def named(self, *names: str) -> str | None:
+        """The first of these paths that is there."""
+        for name in names:
+            place = bisect.bisect_left(self.paths, name)
+            if place < len(self.paths) and self.paths[place] == name:
+                return name
+        return None
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Reads files of a source, on whichever process it is unpickled."""
+    """Reads files of a source by their relative paths, on whichever process it is unpickled."""
 
     url: str
     options: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def read(self, path: str) -> bytes:
-        """Content of a file by its relative path."""
+        """Content of a file."""
         if "://" not in self.url:  # several times as fast as through fsspec, and files may be many
             with open(f"{self.url}/{path}", "rb") as file:
                 return file.read()
         filesystem, root = fsspec.core.url_to_fs(self.url, **self.options)
         return bytes(filesystem.cat_file(f"{root}/{path}"))
 
+    def open(self, path: str) -> IO[bytes]:
+        """A file, to be read in parts."""
+        if "://" not in self.url:
+            return open(f"{self.url}/{path}", "rb")
+        filesystem, root = fsspec.core.url_to_fs(self.url, **self.options)
+        file: IO[bytes] = filesystem.open(f"{root}/{path}", "rb")
+        return file
 
-def scan(given: str, options: Mapping[str, Any] | None = None, samples: Path | None = None) -> Source:
-    """List a source.
+
+@contextmanager
+def opened(
+    config: IngestConfig,
+    options: Mapping[str, Any] | None = None,
+    roots: Sequence[str] | None = None,
+    samples: Path | None = None,
+    closed: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Iterator[Source]:
+    """The files that the settings point at; those of an archive are unpacked until the block ends.
 
     Args:
-        given: Folder, file or glob, as a path or URL; or `sample:<name>`, which is written out first.
-        options: fsspec storage options for a URL.
+        config: The settings.
+        options: fsspec storage options for a source at a URL.
+        roots: Local folders that sources may be in; None for any.
         samples: Folder for samples; the installation's own by default.
+        closed: Folders and URLs that no source may be in, such as the dataset store's.
+        progress: Hears of the files that are unpacked.
 
     Raises:
-        InvalidSettings: A kind of address that is not read.
+        InvalidSettings: A kind of address or archive that is not read, or a file of `include` is missing.
+        NotAllowed: A local folder outside the roots.
         NotFound: Nothing is there.
-        InvalidData: There is no file in it, or a link leads out of it.
+        InvalidData: No file is left, a link leads out of the folder, or an archive is refused.
+        Unavailable: The disk is full, or the object store does not answer.
     """
-    address = given
-    if given.startswith("sample:"):
-        address = str(materialise(given.removeprefix("sample:"), samples or samples_folder()))
-    protocol = address.split("://", 1)[0] if "://" in address else "file"
-    if "::" in address or protocol not in PROTOCOLS:
-        raise InvalidSettings(
-            f"{given!r} is not an address that ingest reads",
-            allowed="a path, file:// or s3:// URL, or sample:digits, sample:iris, sample:fashion-mnist",
-        )
-    options = {} if protocol == "file" else dict(options or {})
-    filesystem, path = fsspec.core.url_to_fs(address, **options)
-    # Not by a URL's query or fragment: file names may hold these characters.
-    path = path.rstrip("/") or path
-    if any(sign in path for sign in WILDCARDS) and not filesystem.exists(path):
-        root = path[: min(path.index(sign) for sign in WILDCARDS if sign in path)].rsplit("/", 1)[0]
-        found = filesystem.glob(path, detail=True)
-        files = [_file(info, root) for info in found.values() if info["type"] == "file"]
-    elif filesystem.isfile(path):
-        root = path.rsplit("/", 1)[0]
-        files = [_file(filesystem.info(path), root)]
-    elif filesystem.isdir(path):
-        root = path
-        if isinstance(filesystem, LocalFileSystem):
-            files = list(_walk(Path(root)))
-        else:
-            found = filesystem.find(path, detail=True)
-            files = [_file(info, root) for info in found.values()]
-    else:
-        raise NotFound(f"There is no {given}", where=address, mend="check the path; it is read on the worker")
-    files = sorted((file for file in files if not _clutter(file.path)), key=lambda file: file.path)
-    if not files:
-        raise InvalidData(f"There is no file in {given}", where=address, mend="check the path or the pattern")
-    url = root if isinstance(filesystem, LocalFileSystem) else filesystem.unstrip_protocol(root)
-    return Source(given=given, url=url, files=tuple(files), options=options)
+    sweep()
+    source = listing(config, options, roots, samples, closed)
+    kind = _archive_of(source, config)
+    if kind is None:
+        yield source
+        return
+    with staged() as folder:
+        packed = Path(source.url) / source.paths[0]
+        if "://" in source.url:
+            require_space(source.bytes, 1, f"The archive {source.given}")
+            packed = folder / "packed"
+            filesystem, root = fsspec.core.url_to_fs(source.url, **source.options)
+            filesystem.get_file(f"{root}/{source.paths[0]}", str(packed))
+        files = folder / "files"
+        files.mkdir()
+        unpack(packed, kind, files, source.given, int(config.max_unpacked_gib * 2**30), progress)
+        if packed.parent == folder:
+            packed.unlink()
+        root = inner_folder(files, _SPLIT_NAMES)
+        selection = Selection(config.include, config.exclude)
+        yield _source(source.given, str(root), local_files(str(root)), selection)
 
 
-def digest(source: Source) -> str:
-    """SHA-256, hex, over the names and contents of a source's files.
+def digest(
+    config: IngestConfig,
+    options: Mapping[str, Any] | None = None,
+    roots: Sequence[str] | None = None,
+    samples: Path | None = None,
+    closed: Sequence[str] = (),
+) -> str:
+    """SHA-256, hex, over the names and contents of the files that `opened` would list; archives as they are.
 
     On an object store the ETags stand for the contents, so nothing is downloaded.
     """
+    source = listing(config, options, roots, samples, closed)
     total = hashlib.sha256()
-    reader = source.reader
-    local = "://" not in source.url
-    for file in source.files:
-        content = hashlib.sha256(reader.read(file.path)) if local else None
-        stamp = content.hexdigest() if content else f"{file.bytes} {file.stamp}"
-        total.update(f"{len(file.path)} {file.path} {stamp}\n".encode())
+    for place, path in enumerate(source.paths):
+        if source.stamps:
+            stamp = f"{source.sizes[place]} {source.stamps[place]}"
+        else:
+            with source.reader.open(path) as file:
+                stamp = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+        total.update(f"{len(path)} {path} {stamp}\n".encode())
     return total.hexdigest()
 
 
-def _file(info: dict[str, Any], root: str) -> SourceFile:
-    stamp = info.get("ETag") or info.get("mtime") or info.get("LastModified") or ""
-    return SourceFile(str(PurePosixPath(info["name"]).relative_to(root)), int(info["size"] or 0), str(stamp))
+def listing(
+    config: IngestConfig,
+    options: Mapping[str, Any] | None = None,
+    roots: Sequence[str] | None = None,
+    samples: Path | None = None,
+    closed: Sequence[str] = (),
+) -> Source:
+    """As `opened`, but an archive is a file like others and stays as it is."""
+    selection = Selection(config.include, config.exclude)
+    if config.source.startswith("sample:"):
+        path = materialise(config.source.removeprefix("sample:"), samples or samples_folder())
+        return replace(scan(str(path), selection=selection), given=config.source)
+    packed = archive_kind(config.source) is not None
+    source = scan(config.source, options, roots, closed, None if packed else selection)
+    if packed and _archive_of(source, config) is None:  # a folder that is named like an archive
+        source = scan(config.source, options, roots, closed, selection)
+    return source
 
 
-def _walk(root: Path) -> Iterator[SourceFile]:
-    """The files below a local folder; links may point to files inside it only."""
-    resolved = root.resolve()
-    folders = [""]
-    while folders:
-        folder = folders.pop()
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if _clutter(entry.name):
-                    continue
-                if entry.is_symlink():
-                    target = Path(entry.path).resolve()
-                    if not target.is_file() or not target.is_relative_to(resolved):
-                        raise InvalidData(
-                            f"The file {path} is a link that leads out of the folder, or not to a file",
-                            where=str(root),
-                            mend="put the file itself there",
-                        )
-                if entry.is_dir():
-                    folders.append(path)
-                elif entry.is_file():
-                    status = entry.stat()
-                    yield SourceFile(path, status.st_size, str(status.st_mtime_ns))
+def scan(
+    given: str,
+    options: Mapping[str, Any] | None = None,
+    roots: Sequence[str] | None = None,
+    closed: Sequence[str] = (),
+    selection: Selection | None = None,
+) -> Source:
+    """List a folder, file or glob, by path or URL; archives are files like others here.
+
+    Raises:
+        As `opened`.
+    """
+    selection = selection or Selection()
+    if protocol_of(given) == "s3":
+        found, url = _remote(given, dict(options or {}), closed)
+        return _source(given, url, found, selection, dict(options or {}), stamped=True)
+    path = local_path(given)
+    root, pattern = path, None
+    if WILDCARD.search(path) and not os.path.lexists(path):
+        root, pattern = _cut(path)
+    root = os.path.realpath(root)
+    require_allowed(root, given, roots, closed)
+    if os.path.isfile(root):
+        folder, name = os.path.split(root)
+        return _source(given, folder, [(name, os.path.getsize(root), "")], selection)
+    if not os.path.isdir(root):
+        raise not_found(given)
+    return _source(given, root, local_files(root, pattern, closed), selection)
 
 
-def _clutter(path: str) -> bool:
-    return any(part.startswith(".") or part in CLUTTER for part in path.split("/"))
+def _archive_of(source: Source, config: IngestConfig) -> str | None:
+    """The kind of archive that the source is; a file inside a folder is not unpacked."""
+    alone = len(source.paths) == 1 and config.source.rstrip("/").endswith(source.paths[0])
+    return archive_kind(source.paths[0]) if alone else None
+
+
+def _remote(given: str, options: dict[str, Any], closed: Sequence[str]) -> tuple[Iterable[Found], str]:
+    filesystem, path = fsspec.core.url_to_fs(given, use_listings_cache=False, **options)
+    path = path.rstrip("/")
+    hidden = [folder.removeprefix("s3://").rstrip("/") for folder in closed if folder.startswith("s3://")]
+    if not path or WILDCARD.search(path.partition("/")[0]):
+        raise not_found(given)
+    if any(f"{path}/".startswith(f"{folder}/") for folder in hidden):
+        raise not_found(given)
+    kind = remote_kind(filesystem, path, given)
+    if kind == "file":
+        folder, _, name = path.rpartition("/")
+        return remote_files(filesystem, folder, name, None, [], given, only=name), f"s3://{folder}"
+    if kind == "folder":
+        return remote_files(filesystem, path, "", None, hidden, given), f"s3://{path}"
+    if not WILDCARD.search(path):
+        raise not_found(given)
+    root, pattern = _cut(path)
+    prefix = path[len(root) + 1 : WILDCARD.search(path).start()]  # type: ignore[union-attr]
+    return remote_files(filesystem, root, prefix, pattern, hidden, given), f"s3://{root}"
+
+
+def _cut(path: str) -> tuple[str, Glob]:
+    """The folder before the first wildcard, and the glob below it."""
+    match = WILDCARD.search(path)
+    assert match is not None
+    root, _, _ = path[: match.start()].rpartition("/")
+    return root or "/", Glob(path[len(root) + 1 :])
+
+
+def _source(
+    given: str,
+    url: str,
+    found: Iterable[Found],
+    selection: Selection,
+    options: dict[str, Any] | None = None,
+    *,
+    stamped: bool = False,
+) -> Source:
+    """Gather a listing without an object for each file."""
+    paths: list[str] = []
+    sizes = array("q")
+    stamps: list[str] = []
+    for path, size, stamp in found:
+        if is_clutter(path) or not selection.takes(path):
+            continue
+        if fault := name_fault(path):
+            raise InvalidData(f"The file {path!r} {fault}", where=given, mend="rename the file")
+        if len(paths) == MOST_FILES:
+            raise InvalidData(
+                f"There are more than {MOST_FILES:,} files in {given}", where=url, mend="ingest it in parts"
+            )
+        paths.append(path)
+        sizes.append(size)
+        if stamped:
+            stamps.append(stamp)
+    if absent := selection.absent(paths):
+        raise NotFound(
+            f"{len(absent):,} files of include are not there: {listed(absent)}",
+            where=given,
+            mend="correct the names, which are relative to the source's folder, or leave them out",
+        )
+    if not paths:
+        raise InvalidData(
+            f"There is no file in {given}",
+            where=url,
+            mend="check the path, and the include and exclude globs",
+        )
+    order = sorted(range(len(paths)), key=paths.__getitem__)
+    return Source(
+        given=given,
+        url=url,
+        paths=tuple(paths[place] for place in order),
+        sizes=np.frombuffer(sizes, np.int64)[order],
+        stamps=tuple(stamps[place] for place in order) if stamped else (),
+        options=options or {},
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,8 @@ def predict(
     client: Any,
     options: dict[str, Any] | None = None,
     report: Report = lambda rows, errors, total: None,
+    roots: Sequence[str] | None = None,
+    closed: Sequence[str] = (),
 ) -> PredictionResult:
     """Predict all rows of a source.
 
@@ -53,6 +55,8 @@ def predict(
         client: A `distributed.Client`.
         options: fsspec options for source and output, where they are on a store that needs them.
         report: Hears of rows done after each batch.
+        roots: Local folders that a source may be in; None for any.
+        closed: Folders and URLs that no source may be in, such as the dataset store's.
 
     Returns:
         Where the results are, and how many.
@@ -73,7 +77,7 @@ def predict(
             allowed="a folder that does not exist yet",
             mend="choose another output, or delete this one",
         )
-    source = find(config, options)
+    source = find(config, options, roots, closed)
     bundle = Bundle.load(bundle_folder)
     check(source, bundle)
     total = estimate_rows(source)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-import fsspec
 import orjson
 import pandas as pd
 import pyarrow.parquet as pq
@@ -67,29 +66,35 @@ class Source:
 
     def open(self, path: str) -> IO[bytes]:
         """A file, to be read in parts."""
-        filesystem, root = fsspec.core.url_to_fs(self.listing.url, **self.listing.options)
-        opened: IO[bytes] = filesystem.open(f"{root}/{path}", "rb")
-        return opened
+        return self.listing.reader.open(path)
 
 
-def find(config: PredictConfig, options: dict[str, Any] | None = None) -> Source:
+def find(
+    config: PredictConfig,
+    options: dict[str, Any] | None = None,
+    roots: Sequence[str] | None = None,
+    closed: Sequence[str] = (),
+) -> Source:
     """The files that a configuration names.
 
     Args:
         config: Source, include and exclude.
         options: fsspec options of the source's file system.
+        roots: Local folders that a source may be in; None for any.
+        closed: Folders and URLs that no source may be in, such as the dataset store's.
 
     Raises:
         InvalidSettings: A kind of address that is not read.
+        NotAllowed: A local folder outside the roots.
         NotFound: There is no such file, or the globs leave none.
         InvalidData: The files are of several kinds, or of a kind that is not read; or a link leads out
             of the folder.
     """
-    listing = sources.scan(config.source, options)
-    taken = [file.path for file in listing.files if _is_taken(file.path, config)]
+    listing = sources.scan(config.source, options, roots, closed)
+    taken = [path for path in listing.paths if _is_taken(path, config)]
     if not taken:
         raise NotFound(
-            f"no input file was found ({len(listing.files)} before include and exclude)",
+            f"no input file was found ({len(listing.paths)} before include and exclude)",
             where=config.source,
             allowed="a file, a folder or a glob with at least one file",
             mend="check the path, and the include and exclude globs",

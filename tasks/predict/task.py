@@ -44,9 +44,17 @@ def predict_batch(version: ModelVersionRef, config: PredictConfig, site: str = "
         if total:
             update_progress_artifact(progress, progress=min(99.0, 100.0 * rows / total))
 
+    store = cast(ObjectStore, ObjectStore.load(site))
     with cast(DaskCluster, DaskCluster.load(site)).client() as client:
         result = predict(
-            config, version, folder, client, cast(ObjectStore, ObjectStore.load(site)).storage_options, report
+            config,
+            version,
+            folder,
+            client,
+            store.storage_options,
+            report,
+            store.source_roots,
+            closed=(store.url,),
         )
     update_progress_artifact(progress, progress=100.0)
     create_table_artifact(
