@@ -58,7 +58,8 @@ def retrain(
         site: Which set of blocks to run on.
     """
     raw = data_stage.ingest_dataset(data, site)
-    data_stage.validate_dataset(raw, validation, site, preprocessing)
+    checks = data_stage.validate_dataset(raw, validation, site, preprocessing)
+    report_stage.report_validation(checks, site)
     dataset = data_stage.preprocess_dataset(raw, preprocessing, site)
     report_stage.report_dataset(dataset, site)
 

@@ -7,6 +7,7 @@ from prefect import flow
 from tasks.data import task as data_stage
 from tasks.data.config import DatasetChoice, ValidateConfig
 from tasks.refs import DatasetRef
+from tasks.report import task as report_stage
 
 
 @flow(name="validate", flow_run_name="validate {dataset.name}")
@@ -15,7 +16,7 @@ def validate_data(
     validation: ValidateConfig = ValidateConfig(),
     site: str = "local",
 ) -> DatasetRef:
-    """Run the built-in expectations on a dataset version and publish its Data Docs.
+    """Run the built-in expectations, and your own, on a dataset version; publish the report and Data Docs.
 
     Args:
         dataset: The dataset version to check.
@@ -23,5 +24,6 @@ def validate_data(
         site: Which set of blocks to run on.
     """
     found = data_stage.find_dataset(dataset, site)
-    data_stage.validate_dataset(found, validation, site)
+    report = data_stage.validate_dataset(found, validation, site)
+    report_stage.report_validation(report, site)
     return found

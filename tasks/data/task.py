@@ -1,42 +1,78 @@
-"""The steps of the data stage: ingest, validate, preprocess, and finding a version by its name."""
+"""The steps of the data stage as Prefect tasks, and opening the store for the user who asks."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from httpx import HTTPError
 from prefect import task
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from blocks.dask_cluster import DaskCluster
 from blocks.docs_site import DocsSite
+from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from tasks.cache import StepCache
+from tasks.data.access import DatasetCard, user_of
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
-from tasks.errors import NotFound
+from tasks.data.config_store import DeleteConfig, ExportConfig, ListConfig, ShareConfig, TemplateConfig
+from tasks.errors import InvalidData, NotFound
 from tasks.refs import DatasetRef
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from tasks.data.sources import Source
+    from tasks.data.partitions import Progress
     from tasks.data.store import DatasetStore
     from tasks.data.validate import ValidationReport
 
-CLUSTER_FILES = 100_000
-CLUSTER_BYTES = 256 * 2**20
-"""A source with as many files or bytes is read on the cluster; starting it costs seconds."""
+CLUSTER_BYTES = 64 * 2**20
+"""A table with as many bytes is worth a cluster, which takes a second or two to start."""
+
+PROGRESS_AFTER_S = 2.0
+PROGRESS_EVERY_S = 1.0
+SUITE_BYTES = 2**20
+
+
+def asking_user() -> str:
+    """The user for whom this flow run works."""
+    return user_of(flow_run.tags)
+
+
+def open_store(site: str, new_card: DatasetCard | None = None) -> DatasetStore:
+    """The dataset store of a site, as every stage opens it: for the user who asks.
+
+    Args:
+        site: Which set of blocks to use.
+        new_card: The card of a dataset that is made through this store.
+    """
+    from tasks.data.store import DatasetStore
+
+    block = cast(ObjectStore, ObjectStore.load(site))
+    return DatasetStore(block.url, block.storage_options, asking_user(), new_card)
 
 
 def _verify_version(result: DatasetRef, inputs: Mapping[str, Any]) -> None:
-    """Check that the version is still there, with all its files."""
+    """Check that the version is still there for this user, with all its files."""
     open_store(inputs["site"]).verify(result)
 
 
 def _verify_report(result: ValidationReport, inputs: Mapping[str, Any]) -> None:
-    """Check that the Data Docs are still there."""
+    """Check that the version and its Data Docs are still there for this user."""
+    open_store(inputs["site"]).open(result.dataset)
     page = Path(cast(DocsSite, DocsSite.load(inputs["site"])).folder) / result.docs_path
     if not page.is_file():
         raise NotFound("The Data Docs page is gone", where=str(page))
@@ -44,10 +80,17 @@ def _verify_report(result: ValidationReport, inputs: Mapping[str, Any]) -> None:
 
 def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
     """The content behind the source's path, which may change while the path stays the same."""
-    from tasks.data.ingest import source_digest
+    from tasks.data.sources import digest
 
     config: IngestConfig = inputs["config"]
-    return {"source files": source_digest(config, _source_options(config, inputs["site"]))}
+    block = cast(ObjectStore, ObjectStore.load(inputs["site"]))
+    found = digest(config, _options(config.source, block), block.source_roots)
+    return {"source files": found}
+
+
+def _suite_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
+    config: ValidateConfig = inputs["config"]
+    return {"expectation suite": _suite(config, inputs["site"]) or ""}
 
 
 @task(
@@ -59,17 +102,24 @@ def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 )
 def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     """Read files in a known layout into a new dataset version."""
-    from tasks.data.ingest import ingest, source_of
+    from tasks.data.ingest import ingest
     from tasks.data.remains import remove_remains
+    from tasks.data.sources import opened
 
-    log = get_run_logger()
-    store = open_store(site)
+    log, user = get_run_logger(), asking_user()
+    card = DatasetCard(
+        description=config.description, owner=user, visibility="private" if config.private else "shared"
+    )
+    store = open_store(site, card)
+    store.require_writable(config.name)  # before anything is unpacked
     for folder in remove_remains(store):
         log.info("Removed what a writer left that was killed: %s", folder)
-    source = source_of(config, _source_options(config, site))
-    log.info("Reading %d files of %s", len(source.files), config.source)
-    with _client_for(source, site) as client:
-        ref = ingest(config, store, client, source)
+    block = cast(ObjectStore, ObjectStore.load(site))
+    with opened(config, _options(config.source, block), block.source_roots) as source:
+        log.info("Reading %d files of %s", len(source.paths), config.source)
+        small = config.problem.is_table and int(source.sizes.sum()) < CLUSTER_BYTES
+        with _client(site, needed=not small) as client, shown(f"Ingest of {config.name}") as progress:
+            ref = ingest(config, store, client, source, progress, user, log.warning)
     log.info("Ingested %s: %d rows at %s", ref, ref.rows, ref.url)
     return ref
 
@@ -77,7 +127,7 @@ def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
 @task(
     name="validate",
     task_run_name="validate {ref.name}",
-    cache_policy=StepCache(verify=_verify_report),
+    cache_policy=StepCache(verify=_verify_report, identify=_suite_digest),
     persist_result=True,
     result_serializer="json",
 )
@@ -97,19 +147,38 @@ def validate_dataset(
 
     Raises:
         InvalidData: A check failed. The message has the counts, the rows and the mends; the Data Docs
-            that it points to are written.
+            that it points to are written, and the report is an artifact of the run.
     """
     from tasks.data.validate import validate
 
     docs = cast(DocsSite, DocsSite.load(site))
-    report = validate(ref, open_store(site), config, docs.folder, preprocess)
+    store = open_store(site)
+    large = store.open(ref).bytes >= CLUSTER_BYTES
+    with _client(site, needed=large) as client, shown(f"Validation of {ref.name}") as progress:
+        report = validate(ref, store, config, docs.folder, preprocess, client, progress, _suite(config, site))
     url = f"{docs.url.rstrip('/')}/{report.docs_path}"
     get_run_logger().info("Checked %d rows of %s: %s", report.rows, ref, url)
     for check in report.checks:
         if check.mended:
-            get_run_logger().warning("%s; the preprocessing fills them", check.message)
+            get_run_logger().warning("%s; the preprocessing mends it", check.message)
+    if not report.success:  # one that succeeded is published by the flow, also when it is reused
+        publish_report(report, site)
     report.require_success(url)
     return report
+
+
+def publish_report(report: ValidationReport, site: str) -> None:
+    """Show a validation report on the page of the run."""
+    from tasks.data.validate_report import render
+
+    docs = cast(DocsSite, DocsSite.load(site))
+    url = f"{docs.url.rstrip('/')}/{report.docs_path}"
+    outcome = "fit for training" if report.success else f"{len(report.failures)} checks failed"
+    create_markdown_artifact(
+        f"{render(report)}\n\n[Data Docs]({url})",
+        key="validation",
+        description=f"Validation of {report.dataset}: {outcome}",
+    )
 
 
 @task(
@@ -123,18 +192,13 @@ def preprocess_dataset(ref: DatasetRef, config: PreprocessConfig, site: str = "l
     """Divide a version into splits and apply the steps on Dask, into a new version."""
     from tasks.data.preprocess import preprocess
 
-    with cast(DaskCluster, DaskCluster.load(site)).client() as client:
-        result = preprocess(ref, config, open_store(site), client)
+    store = open_store(site)
+    store.open(ref)
+    store.require_writable(ref.name)
+    with _client(site) as client, shown(f"Preprocessing of {ref.name}") as progress:
+        result = preprocess(ref, config, store, client, progress, asking_user())
     get_run_logger().info("Preprocessed %s into %s: %d rows", ref, result, result.rows)
     return result
-
-
-def open_store(site: str) -> DatasetStore:
-    """The dataset store of a site, as every stage opens it."""
-    from tasks.data.store import DatasetStore
-
-    block = cast(ObjectStore, ObjectStore.load(site))
-    return DatasetStore(block.url, block.storage_options)
 
 
 @task(name="find dataset", task_run_name="find {dataset.name}@{dataset.version}")
@@ -144,19 +208,164 @@ def find_dataset(dataset: DatasetChoice, site: str = "local") -> DatasetRef:
     return store.ref(store.get(dataset.name, dataset.version))
 
 
-def _source_options(config: IngestConfig, site: str) -> dict[str, Any]:
-    """The store's own options for a source in the same kind of store, such as S3 keys."""
-    block = cast(ObjectStore, ObjectStore.load(site))
-    protocol = config.source.partition("://")[0]
-    same = "://" in config.source and block.url.startswith(f"{protocol}://")
-    return block.storage_options if same else {}
+@task(name="list datasets")
+def list_datasets(config: ListConfig, site: str = "local") -> list[dict[str, str]]:
+    """List datasets, and publish the list as the artifact `datasets`."""
+    from tasks.data.listing import list_datasets, rows
+
+    lines = [dict(row) for row in rows(list_datasets(open_store(site), config))]
+    create_table_artifact(lines, key="datasets", description=f"{len(lines)} datasets")
+    return lines
+
+
+@task(name="export dataset", task_run_name="export {dataset.name}@{dataset.version}")
+def export_dataset(dataset: DatasetChoice, config: ExportConfig, site: str = "local") -> str:
+    """Write a version into a zip file with its labels, in the layout that it came in.
+
+    Returns:
+        The address to download it from, or where it was written to.
+    """
+    from tasks.data import delivery
+    from tasks.data.export import export
+
+    store = open_store(site)
+    manifest = store.get(dataset.name, dataset.version)
+    size = delivery.require_size(manifest, config)
+    title = f"{manifest.name}@{manifest.version}"
+    with shown(f"Export of {title}") as progress:
+
+        def write(file: Any) -> None:
+            export(store, manifest, file, config.splits or None, config.include, progress)
+
+        if config.destination is not None:
+            block = cast(ObjectStore, ObjectStore.load(site))
+            options = _options(config.destination, block)
+            written = delivery.to_destination(
+                config.destination, store, options, block.source_roots, size, write
+            )
+            create_markdown_artifact(f"# {title}\n\nExported to `{written}`", key="export")
+            return written
+        docs = cast(DocsSite, DocsSite.load(site))
+        name = f"{manifest.name}-{manifest.version}.zip"
+        path = delivery.to_link(docs.folder, name, size, write)
+    link = f"{docs.url.rstrip('/')}/{path}"
+    about = f"{title} as a zip file; the link works for {delivery.KEPT_DAYS:g} days"
+    create_link_artifact(link, link_text=name, key="export", description=about)
+    return link
+
+
+@task(name="make template", task_run_name="template of {config.layout}")
+def make_template(config: TemplateConfig, site: str = "local") -> str:
+    """Publish an example of a layout as a zip file; returns the address to download it from."""
+    from tasks.data import delivery
+    from tasks.data.export import template
+
+    content = template(config.layout, config.problem)
+    docs = cast(DocsSite, DocsSite.load(site))
+    name = f"{config.layout}-{config.problem.value}.zip"
+    path = delivery.to_link(docs.folder, name, len(content), lambda file: bool(file.write(content)))
+    link = f"{docs.url.rstrip('/')}/{path}"
+    about = f"An example of {config.layout} for {config.problem.value}: replace its files by your own"
+    create_link_artifact(link, link_text=name, key="template", description=about)
+    return link
+
+
+@task(name="delete dataset", task_run_name="delete {config.name} {config.version}")
+def delete_dataset(config: DeleteConfig, site: str = "local") -> list[str]:
+    """Delete a version, or all of a dataset; refused while a training or another version needs it."""
+    from tasks.data import delivery, removal
+
+    server = cast(MlflowServer, MlflowServer.load(site))
+    deleted = removal.delete(open_store(site), config, removal.trainings(server.client()))
+    delivery.remove_links(cast(DocsSite, DocsSite.load(site)).folder, config.name, deleted)
+    get_run_logger().info("%s deleted %s: %s", asking_user(), config.name, ", ".join(deleted))
+    create_markdown_artifact(
+        f"# {config.name}\n\nDeleted:\n\n" + "\n".join(f"- `{version}`" for version in deleted),
+        key="deleted",
+        description=f"{len(deleted)} versions of {config.name} were deleted",
+    )
+    return deleted
+
+
+@task(name="share dataset", task_run_name="share {config.name}")
+def share_dataset(config: ShareConfig, site: str = "local") -> DatasetCard:
+    """Set who may see a dataset and add versions to it."""
+    store = open_store(site)
+    before = store.card(config.name)
+    card = DatasetCard(
+        description=before.description if config.description is None else config.description,
+        owner=config.owner or before.owner,
+        visibility=config.visibility,
+        members=config.members,
+        writable=config.writable,
+    )
+    store.change_card(config.name, card)
+    create_markdown_artifact(
+        f"# {config.name}\n\n- owner: {card.owner}\n- visibility: {card.visibility}\n"
+        f"- members: {', '.join(card.members) or 'none'}\n- writable: {'yes' if card.writable else 'no'}\n",
+        key="sharing",
+        description=f"Who may use {config.name}",
+    )
+    return card
 
 
 @contextmanager
-def _client_for(source: Source, site: str) -> Iterator[Client | None]:
-    """A Dask client where the source is large enough to be worth a cluster."""
-    if len(source.files) < CLUSTER_FILES and sum(file.bytes for file in source.files) < CLUSTER_BYTES:
+def shown(what: str) -> Iterator[Progress]:
+    """A progress that the run's page shows as a bar, if it takes longer than a moment."""
+    begun = told = time.monotonic()
+    bar: Any = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal bar, told
+        now = time.monotonic()
+        if not total or now - begun < PROGRESS_AFTER_S or now - told < PROGRESS_EVERY_S:
+            return
+        told, percent = now, min(99.9, 100 * done / total)
+        with suppress(PrefectException, HTTPError):  # a server too busy to show it must not end the work
+            if bar is None:
+                bar = create_progress_artifact(percent, description=what)
+            else:
+                update_progress_artifact(bar, percent)
+
+    yield progress
+    if bar is not None:
+        with suppress(PrefectException, HTTPError):
+            update_progress_artifact(bar, 100.0)
+
+
+@contextmanager
+def _client(site: str, needed: bool = True) -> Iterator[Client | None]:
+    """A client of the site's Dask cluster, where it is worth its start."""
+    if not needed:
         yield None
         return
     with cast(DaskCluster, DaskCluster.load(site)).client() as client:
         yield client
+
+
+def _options(address: str, block: ObjectStore) -> dict[str, Any]:
+    """The store's own options for an address in the same kind of store, such as S3 keys."""
+    protocol = address.partition("://")[0]
+    same = "://" in address and block.url.startswith(f"{protocol}://")
+    return block.storage_options if same else {}
+
+
+def _suite(config: ValidateConfig, site: str) -> str | None:
+    """The text of the user's expectation suite, read under the same rules as any source."""
+    if config.suite is None:
+        return None
+    from tasks.data.sources import opened
+
+    block = cast(ObjectStore, ObjectStore.load(site))
+    source = IngestConfig(source=config.suite, name="suite")
+    with opened(source, _options(config.suite, block), block.source_roots) as found:
+        if len(found.paths) != 1 or int(found.sizes.sum()) > SUITE_BYTES:
+            raise InvalidData(
+                f"{config.suite} is not one JSON file of at most {SUITE_BYTES // 2**20} MiB",
+                where=config.suite,
+                allowed="an expectation suite as Great Expectations writes it",
+            )
+        try:
+            return found.reader.read(found.paths[0]).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidData(f"{config.suite} is not text in UTF-8: {error}", where=config.suite) from None

@@ -14,13 +14,15 @@ from prefect.context import FlowRunContext
 
 from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
-from tasks.data.task import open_store
+from tasks.data.config_store import SampleConfig
+from tasks.data.task import open_store, publish_report
 from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, RunRef, StudyRef
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tasks.data.store import DatasetStore
+    from tasks.data.validate import ValidationReport
     from tasks.register.gate import Decision
 
 
@@ -34,8 +36,8 @@ def report_dataset(ref: DatasetRef, site: str = "local") -> None:
     store = open_store(site)
     manifest = store.open(ref)
     summary = dataset.summarise(store, manifest)
-    if not manifest.problem.is_table:
-        split = "train" if manifest.splits.get("train") else next(iter(manifest.splits))
+    if manifest.problem.modality == "image":
+        split = dataset.usual_split(manifest)
         samples = dataset.image_samples(store, manifest, split=split)
         card = sample_grid(samples.images, samples.captions, before=samples.before, detail=f"{ref} · {split}")
         _publish(card, "sample-images", f"Samples of {ref}", site)
@@ -47,6 +49,33 @@ def report_dataset(ref: DatasetRef, site: str = "local") -> None:
         key="dataset-summary",
         description=f"What is in {ref}: {ref.rows:,} rows",
     )
+
+
+@task(name="report samples", task_run_name="report samples of {ref.name}")
+def report_samples(ref: DatasetRef, config: SampleConfig, site: str = "local") -> None:
+    """Publish random rows of a version as a picture or a table, before and after preprocessing."""
+    from tasks.report import samples
+    from tasks.report.sample_grid import sample_grid
+    from tasks.report.sample_table import render
+
+    store = open_store(site)
+    manifest = store.open(ref)
+    split = samples.usual_split(manifest) if config.split == "any" else config.split
+    drawn = samples.draw(store, manifest, split, config.count, config.seed, config.label, config.before)
+    about = f"{len(drawn.rows)} rows of {ref} · {split}" + (f" · {config.label}" if config.label else "")
+    if manifest.problem.modality == "image":
+        shown = samples.as_images(drawn)
+        card = sample_grid(shown.images, shown.captions, before=shown.before, detail=f"{ref} · {split}")
+        _publish(card, "sample-images", about, site)
+        return
+    page = render(drawn, lambda content, suffix: _kept(content, "sounds", suffix, site))
+    create_markdown_artifact(page, key="sample-rows", description=about)
+
+
+@task(name="report validation", task_run_name="report validation of {report.dataset.name}")
+def report_validation(report: ValidationReport, site: str = "local") -> None:
+    """Publish the checks of a version with their counts, also where the step was reused."""
+    publish_report(report, site)
 
 
 @task(name="report training", task_run_name="report training {run.algorithm}")
@@ -202,16 +231,20 @@ def _publish(card: Figure, key: str, description: str, site: str) -> None:
     """
     from tasks.report import style
 
-    picture = style.png(card)
+    create_image_artifact(_kept(style.png(card), "pictures", ".png", site), key=key, description=description)
+
+
+def _kept(content: bytes, folder: str, suffix: str, site: str) -> str:
+    """Keep a file on the docs site under the name of its digest; returns its address."""
     docs = cast(DocsSite, DocsSite.load(site))
-    name = f"pictures/{hashlib.sha256(picture).hexdigest()[:24]}.png"
+    name = f"{folder}/{hashlib.sha256(content).hexdigest()[:24]}{suffix}"
     file = Path(docs.folder, name)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_name(f".{file.name}.{os.getpid()}")
-        partial.write_bytes(picture)
+        partial.write_bytes(content)
         partial.replace(file)
-    create_image_artifact(f"{docs.url.rstrip('/')}/{name}", key=key, description=description)
+    return f"{docs.url.rstrip('/')}/{name}"
 
 
 def _data_docs(store: DatasetStore, dataset: DatasetRef, site: DocsSite) -> str:

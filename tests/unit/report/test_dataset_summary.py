@@ -9,7 +9,7 @@ import pytest
 
 from tasks.data.store import DatasetStore
 from tasks.refs import Problem
-from tasks.report import dataset
+from tasks.report import dataset, samples
 from tests.helpers.stored_datasets import store_images, store_table
 
 
@@ -42,12 +42,12 @@ def test_samples_take_the_classes_in_turn_and_pair_up_with_the_raw_ones(store: D
     alone = dataset.image_samples(store, store.open(raw), split="train")
     assert alone.before is None
     assert sorted(alone.captions[:4]) == list(classes)
-    assert len(alone.images) == dataset.SAMPLES
+    assert len(alone.images) == samples.SAMPLES
 
     pairs = dataset.image_samples(store, store.open(made), split="train")
     assert pairs.before is not None
-    assert [image.size for image in pairs.images] == [(16, 16)] * dataset.SAMPLES_BESIDE_RAW
-    assert [image.size for image in pairs.before] == [(8, 8)] * dataset.SAMPLES_BESIDE_RAW
+    assert [image.size for image in pairs.images] == [(16, 16)] * samples.SAMPLES_BESIDE_RAW
+    assert [image.size for image in pairs.before] == [(8, 8)] * samples.SAMPLES_BESIDE_RAW
     again = dataset.image_samples(store, store.open(made), split="train")
     assert again.captions == pairs.captions
 

@@ -1,0 +1,193 @@
+"""Where an exported zip file goes: a link on the docs site, a path on the worker, or an object store."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+
+from tasks.data.addresses import is_inside, local_path, protocol_of, real_folders
+from tasks.data.config_store import ExportConfig
+from tasks.data.manifest import Manifest
+from tasks.data.store import DatasetStore
+from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound, Unavailable
+
+EXPORTS = "exports"
+KEPT_DAYS = 7.0
+"""A link works for so long; then a later export removes its file."""
+
+_RESERVE_BYTES = 300 * 2**20
+_BLOCK_BYTES = 16 * 2**20
+
+Write = Callable[[IO[bytes]], object]
+
+
+def require_size(manifest: Manifest, config: ExportConfig) -> int:
+    """Bytes that the chosen splits have in the store.
+
+    Raises:
+        NotFound: A split is not there.
+        InvalidData: They are more than the settings allow.
+    """
+    unknown = [split for split in config.splits if split not in manifest.splits]
+    if unknown:
+        raise NotFound(
+            f"{manifest.name}@{manifest.version} has no split named {', '.join(unknown)}",
+            allowed=", ".join(manifest.splits),
+        )
+    splits = config.splits or tuple(manifest.splits)
+    size = sum(file.bytes for split in splits for file in manifest.files_of(split))
+    if size > config.max_gib * 2**30 and not config.include:
+        raise InvalidData(
+            f"The export would have {size / 2**30:,.2f} GiB, more than the {config.max_gib:g} GiB allowed",
+            where=f"{manifest.name}@{manifest.version}",
+            mend="export fewer splits, choose items with include, or raise max_gib",
+        )
+    return size
+
+
+def to_link(folder: str | os.PathLike[str], name: str, size: int, write: Write) -> str:
+    """Write a file below the folder of the docs site, under an address that cannot be guessed.
+
+    Returns:
+        Its path relative to the folder.
+    """
+    exports = Path(folder, EXPORTS)
+    exports.mkdir(parents=True, exist_ok=True)
+    for old in exports.iterdir():
+        if time.time() - old.stat().st_mtime > KEPT_DAYS * 86_400:
+            shutil.rmtree(old, ignore_errors=True)
+    place = exports / secrets.token_hex(16)
+    _require_space(exports, size)
+    place.mkdir()
+    try:
+        with _new_file(place / name) as file:
+            write(file)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return f"{EXPORTS}/{place.name}/{name}"
+
+
+def remove_links(folder: str | os.PathLike[str], name: str, versions: Sequence[str]) -> None:
+    """Remove what the docs site shows of deleted versions: their Data Docs, and links to exports."""
+    for version in versions:
+        shutil.rmtree(Path(folder, name, version), ignore_errors=True)
+        for file in Path(folder, EXPORTS).glob(f"*/{name}-{version}.zip"):
+            shutil.rmtree(file.parent, ignore_errors=True)
+
+
+def to_destination(
+    destination: str,
+    store: DatasetStore,
+    options: Mapping[str, Any],
+    roots: Sequence[str] | None,
+    size: int,
+    write: Write,
+) -> str:
+    """Write a new file where the settings say.
+
+    Args:
+        destination: Absolute path or s3:// URL, ending in .zip.
+        store: The dataset store, which nothing is written into.
+        options: fsspec storage options for S3.
+        roots: Local folders that may be written to; None for any.
+        size: About how many bytes it will have.
+        write: Writes the content.
+
+    Raises:
+        InvalidSettings: The destination is no new .zip file.
+        NotAllowed: It is where nothing may be written.
+    """
+    if not destination.endswith(".zip"):
+        raise InvalidSettings(
+            f"{destination!r} is not the name of a zip file", allowed="a name ending in .zip"
+        )
+    if protocol_of(destination) == "file":
+        path = Path(_allowed(destination, store, roots))
+        _require_space(path.parent, size)
+        with _new_file(path) as file:
+            write(file)
+        return str(path)
+    filesystem, path = fsspec.core.url_to_fs(destination, **options)
+    inside = not store.is_local and is_inside(f"/{path}", f"/{store.root}")
+    if inside:
+        raise NotAllowed("The dataset store is not a place for exports", where=destination)
+    if filesystem.exists(path):
+        raise _taken(destination)
+    file = filesystem.open(path, "wb", autocommit=False, block_size=_BLOCK_BYTES)
+    try:
+        write(file)
+        file.close()
+    except BaseException:
+        file.autocommit = True  # else closing it later would finish the upload
+        file.closed = True
+        file.discard()
+        raise
+    file.commit()
+    return destination
+
+
+def _allowed(destination: str, store: DatasetStore, roots: Sequence[str] | None) -> str:
+    given = destination.removeprefix("file://")
+    if not given.startswith("/"):
+        raise InvalidSettings(
+            f"{destination!r} is not an absolute path", allowed="a path that begins with /, or an s3:// URL"
+        )
+    path = Path(local_path(destination))
+    target = os.path.join(os.path.realpath(path.parent), path.name)
+    closed = real_folders([store.url])
+    allowed = roots is None or any(is_inside(target, root) for root in real_folders(roots))
+    hidden = any(part.startswith(".") for part in Path(target).parts)
+    if not allowed or hidden or any(is_inside(target, folder) for folder in closed):
+        raise NotAllowed(
+            f"Nothing is written to {destination}",
+            where=target,
+            allowed=f"new files in folders that are not hidden, below {', '.join(roots or ())}; s3:// URLs",
+            mend="choose another path, or leave it empty for a link",
+        )
+    if not path.parent.is_dir():
+        raise NotFound(f"There is no folder {path.parent}", where=destination, mend="make it first")
+    if os.path.lexists(target):
+        raise _taken(destination)
+    return target
+
+
+def _taken(destination: str) -> InvalidSettings:
+    return InvalidSettings(
+        f"There is a file at {destination} already", allowed="a new file", mend="choose another name"
+    )
+
+
+def _require_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free - _RESERVE_BYTES
+    if size > free:
+        raise Unavailable(
+            f"The export needs about {size / 2**30:.2f} GiB on the disk, {max(0, free) / 2**30:.2f} are free",
+            where=str(folder),
+            mend="free some space, export fewer splits, or give an s3:// URL as the destination",
+        )
+
+
+@contextmanager
+def _new_file(target: Path) -> Iterator[IO[bytes]]:
+    """A file that appears with all of its content, and replaces nothing."""
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    try:
+        with aside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(aside, target)
+        except FileExistsError:
+            raise _taken(str(target)) from None
+    finally:
+        aside.unlink(missing_ok=True)
