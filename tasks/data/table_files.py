@@ -1,25 +1,32 @@
 """Reading of table files, one way for all: what ingest reads and what batch inference reads are alike.
 
 Cells of text files stay text, so that a code such as 007 keeps its zeros; `preprocessing.typed` makes
-numbers and words of them by the features of the dataset version.
+numbers and words of them by the features of the dataset version. No file is in memory as a whole.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
-from typing import IO
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import IO, TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.data.csv_files import CsvFile, CsvRange, empty
 from tasks.data.listed import listed
 from tasks.errors import InvalidData
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 """Endings of the files that are read, in lower case."""
+
+BATCH_BYTES = 8 * 2**20
+BATCH_ROWS = 16_384
+"""Rows of a Parquet file that are read at once, at most, and their size."""
 
 
 def read_table(file: IO[bytes], path: str) -> pd.DataFrame:
@@ -36,94 +43,98 @@ def read_chunks(file: IO[bytes], path: str, rows: int | None) -> Iterator[pd.Dat
         rows: Rows of a frame, the last of which may be shorter; None for all of them in one frame.
 
     Yields:
-        Frames with the file's columns. Cells of text files are strings, NaN for missing.
+        Frames with the file's columns, one at least. Cells of text files are strings, NaN for missing.
 
     Raises:
         InvalidData: This is no such file, or columns have no name of their own.
     """
-    if not path.lower().endswith(".parquet"):
-        yield from _read_text(file, path, rows)
-        return
-    table_file = _parquet(file, path)
-    try:
-        if rows is None:
-            yield table_file.read().to_pandas(ignore_metadata=True)
-            return
-        for batch in table_file.iter_batches(batch_size=rows):
-            yield batch.to_pandas(ignore_metadata=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidData(f"The file {path} is damaged: {error}", mend="write the file again") from None
+    tables = read_batches(file, path)
+    begun = False
+    for table in divided(tables, repeat(rows) if rows else ()):
+        begun = True
+        # Whole numbers beside a gap stay whole: as floats, long codes would lose digits.
+        yield table.to_pandas(ignore_metadata=True, integer_object_nulls=True)
+    if not begun:
+        file.seek(0)
+        yield empty(column_names(file, path)).to_pandas()
 
 
 def column_names(file: IO[bytes], path: str) -> list[str]:
     """Names of a file's columns, without reading its rows; the errors are those of `read_chunks`."""
-    if path.lower().endswith(".parquet"):
-        return list(_parquet(file, path).schema_arrow.names)
+    if is_parquet(path):
+        return list(parquet_file(file, path).schema_arrow.names)
+    return csv_file(file, path).names
+
+
+def is_parquet(path: str) -> bool:
+    return path.lower().endswith(".parquet")
+
+
+def read_batches(
+    file: IO[bytes],
+    path: str,
+    columns: Sequence[str] | None = None,
+    part: CsvRange | Sequence[int] | None = None,
+) -> Iterator[pa.Table]:
+    """The rows of a file in order, a few megabytes at a time; none if it has no rows.
+
+    Args:
+        file: The open file.
+        path: Its name, which is in errors and whose ending says the format.
+        columns: Only these; None for all.
+        part: Only these rows of a text file, or these row groups of a Parquet file; None for all.
+
+    Raises:
+        InvalidData: As `read_chunks`.
+    """
+    if not is_parquet(path):
+        assert part is None or isinstance(part, CsvRange)
+        for table in csv_file(file, path, part).tables():
+            yield table.select(columns) if columns is not None else table
+        return
+    parquet = parquet_file(file, path)
+    assert not isinstance(part, CsvRange)
+    groups = list(range(parquet.num_row_groups) if part is None else part)
+    sizes = [parquet.metadata.row_group(group) for group in groups]
+    count = sum(size.num_rows for size in sizes)
+    row_bytes = sum(size.total_byte_size for size in sizes) // max(1, count)
     try:
-        return _header(_Text(file))[0]
-    except (ValueError, csv.Error) as error:
-        raise _not_text(path, error) from None
+        for batch in parquet.iter_batches(
+            batch_size=max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, row_bytes))),
+            row_groups=groups,
+            columns=columns,
+            use_threads=False,
+        ):
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch]).replace_schema_metadata(None)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidData(f"The file {path} is damaged: {error}", mend="write the file again") from None
 
 
-class _Text(io.TextIOWrapper):
-    """UTF-8 text as pandas reads it, block by block; refuses NUL, at which readers differ."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, encoding="utf-8-sig", newline="")
-
-    def read(self, size: int | None = -1) -> str:
-        text = super().read(size)
-        if "\0" in text:
-            raise ValueError("it holds NUL characters")
-        return text
-
-
-def _header(text: _Text) -> tuple[list[str], str]:
-    """Column names and the delimiter, which is the commonest sign of the first line."""
-    delimiter = max(",;\t", key=text.readline().count)
-    text.seek(0)
-    header = next((line for line in csv.reader(text, delimiter=delimiter, skipinitialspace=True) if line), [])
-    text.seek(0)
-    return [name.strip() for name in header], delimiter
+def divided(tables: Iterable[pa.Table], sizes: Iterable[int]) -> Iterator[pa.Table]:
+    """The same rows in tables of these sizes; what is left over makes a last one."""
+    wanted = iter(sizes)
+    size = next(wanted, None)
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        while size is not None and rows >= size:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, size)
+            waiting, rows = [joined.slice(size)], rows - size
+            size = next(wanted, None)
+    if rows:
+        yield pa.concat_tables(waiting)
 
 
-def _read_text(file: IO[bytes], path: str, rows: int | None) -> Iterator[pd.DataFrame]:
-    text = _Text(file)
+def parquet_file(file: IO[bytes], path: str) -> pq.ParquetFile:
+    """The open file; the errors are those of `read_chunks`."""
     try:
-        header, delimiter = _header(text)
-        read = pd.read_csv(
-            text,
-            sep=delimiter,
-            dtype="str",
-            skipinitialspace=True,
-            low_memory=False,
-            chunksize=rows,
-        )
-        _check_names(header, path)
-        for frame in [read] if isinstance(read, pd.DataFrame) else read:
-            if not isinstance(frame.index, pd.RangeIndex):
-                raise ValueError(f"rows have more cells than the header, which has {len(header)}")
-            frame.columns = pd.Index(header)
-            yield frame.reset_index(drop=True)
-    except (ValueError, csv.Error) as error:
-        raise _not_text(path, error) from None
-    finally:
-        if not text.closed:
-            text.detach()  # the caller closes the file
-
-
-def _not_text(path: str, error: Exception) -> InvalidData:
-    return InvalidData(
-        f"The file {path} cannot be read as CSV: {str(error).splitlines()[0]}",
-        allowed="UTF-8, a header row, and as many cells in every row",
-        mend="open the file in an editor at the place named and correct it",
-    )
-
-
-def _parquet(file: IO[bytes], path: str) -> pq.ParquetFile:
-    try:
-        table_file = pq.ParquetFile(file)
-    except pa.ArrowInvalid as error:
+        # Pages as they are needed: whole row groups would lie in memory twice.
+        table_file = pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20)
+    except (pa.ArrowInvalid, OSError) as error:
         raise InvalidData(f"The file {path} is not a Parquet file: {error}") from None
     schema = table_file.schema_arrow
     _check_names(schema.names, path)
@@ -137,8 +148,15 @@ def _parquet(file: IO[bytes], path: str) -> pq.ParquetFile:
     return table_file
 
 
+def csv_file(file: IO[bytes], path: str, part: CsvRange | None = None) -> CsvFile:
+    """The open file; the errors are those of `read_chunks`."""
+    table_file = CsvFile(file, path, part)
+    _check_names(table_file.names, path)
+    return table_file
+
+
 def _check_names(names: list[str], path: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated or not all(names):
         what = f"columns of one name: {listed(repeated)}" if repeated else "a column without a name"
         raise InvalidData(

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
-from pathlib import PurePosixPath
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
 
 from tasks.data.config import IngestConfig
-from tasks.data.layouts.layout import SPLIT_OF, Contents, named_classes
-from tasks.data.listed import listed
-from tasks.data.manifest import ID_COLUMN, SPLITS, Feature
-from tasks.data.preprocessing import numbers, words
+from tasks.data.layouts.examples import CLASSES, example_places
+from tasks.data.layouts.layout import Contents, File, StoredVersion
+from tasks.data.layouts.table_export import exported
+from tasks.data.layouts.table_rows import RowForm, pieces
+from tasks.data.layouts.table_source import (
+    MOST_CATEGORIES,
+    classes_of,
+    columns_file,
+    files_of,
+    format_of,
+    id_column_of,
+    measure_of_classes,
+    numbers_or_refuse,
+    refuse_repeated_ids,
+    refuse_unknown,
+    refuse_without_labels,
+    split_of,
+    table_paths,
+    types_of,
+)
+from tasks.data.layouts.table_survey import Column, Measure, surveyed
+from tasks.data.manifest import Feature
 from tasks.data.shards import schema
 from tasks.data.sources import Source
-from tasks.data.table_files import TABLE_SUFFIXES, read_table
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 
-SHARD_ROWS = 262_144
-MOST_CATEGORIES = 1_000
-"""A column with more different values is kept without listing them in the manifest."""
+if TYPE_CHECKING:
+    from distributed import Client
 
-
-@dataclass(frozen=True)
-class TableShard:
-    """Rows that were read already."""
-
-    split: str
-    rows: pa.Table
-
-    def table(self) -> tuple[pa.Table, list[str]]:
-        return self.rows, []
+_MEASURES = {
+    "numeric": Measure(numbers=True),
+    "categorical": Measure(most_values=MOST_CATEGORIES),
+    None: Measure(numbers=True, most_values=MOST_CATEGORIES),
+}
 
 
 class Table:
-    """Files named train, validation and test are splits; the rows of all others are divided later.
+    """Files or folders named train, validation and test are splits; the rows of others are divided later.
 
-    A column `id`, if there is one, identifies the rows and is no feature.
+    A column `id`, if there is one, identifies the rows and is no feature. The files are read twice, a few
+    megabytes at a time: to learn what the columns hold, and to write the shards.
     """
 
     name = "table"
@@ -50,126 +57,71 @@ class Table:
         return problem.is_table
 
     def matches(self, source: Source, config: IngestConfig) -> bool:
-        return self.reads(config.problem) and bool(_tables(source))
+        return self.reads(config.problem) and bool(table_paths(source))
 
-    def read(self, source: Source, config: IngestConfig) -> Contents:
-        frames = [_read_file(source, path) for path in _tables(source)]
-        columns = list(frames[0].columns)
-        for path, frame in zip(_tables(source), frames, strict=True):
-            if list(frame.columns) != columns:
-                odd = set(frame.columns) ^ set(columns)
-                raise InvalidData(
-                    f"The columns of {path} are not those of {_tables(source)[0]}",
-                    where=listed(sorted(odd)) if odd else "the order of the columns",
-                    mend="give every file the same columns in the same order",
-                )
-        splits = np.concatenate(
-            [
-                np.full(len(frame), SPLIT_OF.get(PurePosixPath(path).stem.lower(), "train"), dtype=object)
-                for path, frame in zip(_tables(source), frames, strict=True)
-            ]
+    def read(self, source: Source, config: IngestConfig, client: Client | None = None) -> Contents:
+        paths = table_paths(source)
+        about = columns_file(source)
+        files = files_of(source, paths, about)
+        label = config.label or (about.label if about else files.columns[-1])
+        types = types_of(about, config)
+        refuse_unknown({label, *types}, files, "label or column_types")
+        id_column = id_column_of(files, [label])
+        names = [name for name in files.columns if name not in (label, id_column)]
+        if not names:
+            raise InvalidData(f"Beside the label {label} there is no column to learn from")
+        classification = config.problem.is_classification
+        measures = {name: _MEASURES[types.get(name)] for name in names}
+        measures[label] = measure_of_classes() if classification else Measure(numbers=True)
+        if id_column:
+            measures[id_column] = Measure()
+        survey = surveyed(files, source, paths, measures, id_column, client)
+        refuse_repeated_ids(survey, files, id_column)
+        classes: tuple[str, ...] = ()
+        index_of, integers = None, False
+        if classification:
+            classes, index_of, integers = classes_of(survey, label, source, config)
+        else:
+            refuse_without_labels(survey, label)
+            numbers_or_refuse(survey.columns[label], label)
+        features = tuple(_feature(name, survey.columns[name], types.get(name)) for name in names)
+        form = RowForm(
+            schema=schema(config.problem, features, label, classes),
+            origins={name: name for name in (*names, label)},
+            id_column=id_column,
+            label=label,
+            index_of=index_of,
         )
-        ids = _ids(source, frames)
-        frame = pd.concat(frames, ignore_index=True)
-        return _contents(frame, ids, splits, config)
-
-
-def _tables(source: Source) -> list[str]:
-    return [file.path for file in source.files if file.path.lower().endswith(TABLE_SUFFIXES)]
-
-
-def _read_file(source: Source, path: str) -> pd.DataFrame:
-    frame = read_table(io.BytesIO(source.reader.read(path)), path)
-    if frame.empty:
-        raise InvalidData(
-            f"The file {path} has no rows", where=source.given, mend="check the export that wrote it"
+        return Contents(
+            features=features,
+            label=label,
+            classes=classes,
+            pieces=pieces(survey.parts, {path: split_of(path) for path in paths}, files, form),
+            unlabelled=survey.columns[label].missing,
+            parameters={"label": label, "file_format": format_of(paths), "integer_labels": integers},
         )
-    return frame
+
+    def export(self, version: StoredVersion) -> Iterator[File]:
+        manifest = version.manifest
+        columns = {feature.name: feature.name for feature in manifest.features}
+        yield from exported(version, {**columns, manifest.label: manifest.label}, text=None)
+
+    def template(self, problem: Problem) -> dict[str, bytes]:
+        lines: dict[str, list[str]] = {}
+        for place, (split, label, number) in enumerate(example_places()):
+            rows = lines.setdefault(f"{split}.csv", ["width_cm,colour,kind"])
+            width = 10 * number + place / 10 + (0 if label == CLASSES[0] else 50)
+            target = label if problem.is_classification else f"{2 * width:.1f}"
+            rows.append(f"{width},{('red', 'green', 'blue')[place % 3]},{target}")
+        return {path: ("\n".join(rows) + "\n").encode() for path, rows in lines.items()}
 
 
-def _ids(source: Source, frames: list[pd.DataFrame]) -> list[str]:
-    if ID_COLUMN not in frames[0].columns:
-        return [
-            f"{path}#{row}"
-            for path, frame in zip(_tables(source), frames, strict=True)
-            for row in range(1, len(frame) + 1)
-        ]
-    ids = words(pd.concat([frame.pop(ID_COLUMN) for frame in frames], ignore_index=True))
-    repeated = sorted(set(ids[ids.duplicated()].dropna()))
-    if repeated or ids.isna().any():
-        what = f"{len(repeated)} values more than once: {listed(repeated)}" if repeated else "missing values"
-        raise InvalidData(
-            f"The column id has {what}",
-            where=source.given,
-            allowed="one value a row, each once",
-            mend="correct them, or name the column otherwise if it does not identify rows",
-        )
-    return list(ids)
-
-
-def _contents(frame: pd.DataFrame, ids: list[str], splits: np.ndarray, config: IngestConfig) -> Contents:
-    label = config.label or str(frame.columns[-1])
-    unknown = sorted({label, *config.column_types} - set(frame.columns))
-    if unknown:
-        raise InvalidData(
-            f"There is no column {listed(unknown)}",
-            allowed=listed([str(name) for name in frame.columns], 50),
-            mend="correct the name in label or column_types",
-        )
-    if len(frame.columns) < 2:
-        raise InvalidData(f"Beside the label {label} there is no column to learn from")
-    labels, classes = _labels(frame[label], config)
-    columns: dict[str, pd.Series] = {}
-    features = []
-    for name in frame.columns:
-        if name == label:
-            continue
-        kind = config.column_types.get(name) or _kind(frame[name])
-        columns[name] = numbers(frame[name]) if kind == "numeric" else words(frame[name])
-        values = () if kind == "numeric" else tuple(sorted(columns[name].dropna().unique()))
-        features.append(
-            Feature(name=name, type=kind, categories=values if len(values) <= MOST_CATEGORIES else ())
-        )
-    layout = schema(config.problem, features, label, classes)
-    arrays = [
-        pa.array(ids, pa.string()),
-        *(pa.array(columns[feature.name], from_pandas=True) for feature in features),
-        labels,
-    ]
-    table = pa.table(
-        [array.cast(field.type) for array, field in zip(arrays, layout, strict=True)], schema=layout
-    )
-    shards: list[TableShard] = []
-    for split in SPLITS:
-        rows = table.take(pa.array(np.flatnonzero(splits == split)))
-        shards.extend(
-            TableShard(split, rows.slice(start, SHARD_ROWS)) for start in range(0, rows.num_rows, SHARD_ROWS)
-        )
-    return Contents(tuple(features), label, classes, shards, on_workers=False)
-
-
-def _kind(series: pd.Series) -> str:
-    """Numeric when every value that is there is a number; a column of gaps only counts as numeric."""
-    present = series.dropna()
-    if pd.api.types.is_bool_dtype(present) or pd.api.types.is_datetime64_any_dtype(present):
-        return "categorical"
-    return "categorical" if pd.to_numeric(present, errors="coerce").isna().any() else "numeric"
-
-
-def _labels(series: pd.Series, config: IngestConfig) -> tuple[pa.Array, tuple[str, ...]]:
-    """Labels as int64 with the class names, or float64; null where a row has none."""
-    if series.isna().all():
-        raise InvalidData(
-            f"No row has a label: the column {series.name} is empty", mend="choose another label column"
-        )
-    if not config.problem.is_classification:
-        return pa.array(numbers(series), pa.float64(), from_pandas=True), ()
-    texts = words(series)
-    if texts.dropna().str.fullmatch(r"[+-]?\d+(\.0+)?").all():
-        texts = texts.str.replace(
-            r"\.0+$", "", regex=True
-        )  # integers beside a gap become 1.0 in many exports
-    classes, index_of = named_classes(texts.dropna(), config.label_names, f"column {series.name}")
-    return pa.array(
-        [index_of.get(text) if isinstance(text, str) else None for text in texts], pa.int64()
-    ), classes
+def _feature(name: str, column: Column, given: str | None) -> Feature:
+    """A column of gaps only counts as numeric."""
+    kind: Literal["numeric", "categorical"] = "numeric"
+    if given == "categorical" or (given is None and (column.categories or column.word is not None)):
+        kind = "categorical"
+    if kind == "numeric":
+        numbers_or_refuse(column, name)
+        return Feature(name=name, type=kind)
+    return Feature(name=name, type=kind, categories=tuple(sorted(column.values or ())))

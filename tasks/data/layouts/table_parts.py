@@ -1,0 +1,152 @@
+"""Table files and their parts: what a worker reads by itself, and where shards are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from tasks.data.csv_cells import freed_column
+from tasks.data.csv_files import CsvFile, CsvRange
+from tasks.data.listed import listed
+from tasks.data.sources import Reader
+from tasks.data.table_files import csv_file, is_parquet, parquet_file, read_batches
+from tasks.errors import InvalidData
+
+SHARD_ROWS = 131_072
+SHARD_BYTES = 48 * 2**20
+"""A worker holds the rows of one shard."""
+
+RANGE_BYTES = 64 * 2**20
+"""Larger Parquet files are read in ranges of row groups."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that a worker can read by themselves.
+
+    Attributes:
+        path: The file.
+        rows: How many rows these are.
+        cuts: Rows of each of the shards that they would make.
+        bytes: About their size in memory.
+        first_row: Rows of the file before them.
+        range: Where in the file they are; None for all of it.
+    """
+
+    path: str
+    rows: int = 0
+    cuts: tuple[int, ...] = ()
+    bytes: int = 0
+    first_row: int = 0
+    range: CsvRange | tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Table files that are read alike.
+
+    Attributes:
+        reader: Reads them on any process.
+        columns: The columns that each must have, in this order.
+        escaped: Whether cells of text files are escaped against spreadsheets, and are to be freed of it.
+    """
+
+    reader: Reader
+    columns: tuple[str, ...]
+    escaped: bool = False
+
+    def batches(self, part: Part, wanted: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of the rows of a part, a few megabytes at a time."""
+        with self.reader.open(part.path) as file:
+            if is_parquet(part.path):
+                yield from read_batches(file, part.path, wanted, part.range)  # type: ignore[arg-type]
+                return
+            assert not isinstance(part.range, tuple)
+            for table in csv_file(file, part.path, part.range).tables():
+                yield self.cells(table, wanted)
+
+    def cells(self, table: pa.Table, wanted: Sequence[str]) -> pa.Table:
+        """These columns of rows of a text file, by their own names and without escapes."""
+        table = table.rename_columns(list(self.columns)).select(list(wanted))
+        if not self.escaped:
+            return table
+        return pa.table([freed_column(column) for column in table.columns], names=list(wanted))
+
+
+def row_group_ranges(reader: Reader, path: str) -> list[Part]:
+    if not is_parquet(path):
+        return [Part(path)]
+    with reader.open(path) as file:
+        metadata = parquet_file(file, path).metadata
+    parts: list[Part] = []
+    groups: list[int] = []
+    first = rows = size = 0
+    for group in range(metadata.num_row_groups):
+        about = metadata.row_group(group)
+        groups.append(group)
+        rows += about.num_rows
+        size += about.total_byte_size
+        if size >= RANGE_BYTES or group == metadata.num_row_groups - 1:
+            parts.append(Part(path, first_row=first, range=tuple(groups)))
+            first, rows, size, groups = first + rows, 0, 0, []
+    return parts
+
+
+def check_columns(files: Files, found: Sequence[str], path: str) -> None:
+    """Refuse a file with other columns than the first one."""
+    if list(found) == list(files.columns):
+        return
+    odd = set(found) ^ set(files.columns)
+    raise InvalidData(
+        f"The columns of {path} are not those of the first file",
+        where=listed(sorted(odd)) if odd else "the order of the columns",
+        mend="give every file the same columns in the same order",
+    )
+
+
+class Cutter:
+    """Cuts a file into shards, where one batch of rows ends and another begins.
+
+    A text file becomes a part for each shard, which can be read from there on; so workers share it.
+    """
+
+    def __init__(self, part: Part, text: CsvFile | None) -> None:
+        self._part = part
+        self._text = text
+        self._begun = text.rest if text else None
+        self._parts: list[Part] = []
+        self._cuts: list[int] = []
+        self._before = self._begun
+        self._rows = self._bytes = 0
+
+    def add(self, table: pa.Table) -> None:
+        rows, size = table.num_rows, table.nbytes
+        if self._rows and (self._rows + rows > SHARD_ROWS or self._bytes + size > SHARD_BYTES):
+            self._cut()
+        self._rows += rows
+        self._bytes += size
+        self._before = self._text.rest if self._text else None
+
+    def parts(self) -> tuple[Part, ...]:
+        if self._rows:
+            self._cut()
+        return tuple(self._parts)
+
+    def _cut(self) -> None:
+        if self._begun is None or self._before is None:
+            earlier = self._parts.pop() if self._parts else self._part
+            grown = replace(
+                earlier,
+                rows=earlier.rows + self._rows,
+                cuts=(*earlier.cuts, self._rows),
+                bytes=earlier.bytes + self._bytes,
+            )
+            self._parts.append(grown)
+        else:
+            first = self._part.first_row + sum(part.rows for part in self._parts)
+            where = replace(self._begun, end=self._before.start)
+            self._parts.append(Part(self._part.path, self._rows, (self._rows,), self._bytes, first, where))
+            self._begun = self._before
+        self._rows = self._bytes = 0

@@ -1,0 +1,219 @@
+"""The first pass over table files: what their columns hold, and where shards are cut.
+
+Each worker keeps of its files no more than a few names a column and, where rows have ids, a hash of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.data.csv_cells import freed_cell
+from tasks.data.layouts.table_parts import RANGE_BYTES, Cutter, Files, Part, check_columns, row_group_ranges
+from tasks.data.layouts.table_values import (
+    as_numbers,
+    as_words,
+    first_missing,
+    is_number_type,
+    never_numbers,
+    plain,
+)
+from tasks.data.partitions import map_partitions
+from tasks.data.sources import Source
+from tasks.data.table_files import csv_file, is_parquet, parquet_file, read_batches
+from tasks.errors import InvalidData
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+TASK_BYTES = 16 * 2**20
+"""Small files are looked at together, this much at once."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What to find out about a column.
+
+    Attributes:
+        numbers: Whether its values are numbers.
+        most_values: List the different values if they are not more than this; 0 for not at all.
+    """
+
+    numbers: bool = False
+    most_values: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A value that was found: file, row of the file from 1, and the value as text."""
+
+    path: str
+    row: int
+    value: str
+
+
+@dataclass
+class Column:
+    """What was seen of a column.
+
+    Attributes:
+        missing: Rows without a value.
+        first_missing: The first of them.
+        word: The first value that is no number.
+        infinite: The first number that is not finite.
+        categories: Whether it holds booleans or dates, which are categories.
+        values: The different values; None if they are too many, or nobody asked.
+    """
+
+    missing: int = 0
+    first_missing: Place | None = None
+    word: Place | None = None
+    infinite: Place | None = None
+    categories: bool = False
+    values: set[str] | None = field(default_factory=set)
+
+    def add(self, other: Column, most_values: int) -> None:
+        """What was seen further on."""
+        self.missing += other.missing
+        self.first_missing = self.first_missing or other.first_missing
+        self.word = self.word or other.word
+        self.infinite = self.infinite or other.infinite
+        self.categories = self.categories or other.categories
+        both = None if self.values is None or other.values is None else self.values | other.values
+        self.values = None if both is None or len(both) > most_values else both
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is known after the first pass.
+
+    Attributes:
+        parts: The rows, file after file.
+        columns: What was found of each column that was measured.
+        ids: uint64 [rows], a hash of each row's id; None where rows have none.
+    """
+
+    parts: tuple[Part, ...]
+    columns: dict[str, Column]
+    ids: np.ndarray | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for part in self.parts)
+
+
+def surveyed(
+    files: Files,
+    source: Source,
+    paths: Sequence[str],
+    measures: Mapping[str, Measure],
+    id_column: str | None,
+    client: Client | None,
+) -> Survey:
+    """Look at all rows once, on the workers of a client if there is one.
+
+    Raises:
+        InvalidData: A file cannot be read, has no row, or other columns than the rest.
+    """
+    sizes = dict(zip(source.paths, source.sizes.tolist(), strict=True))
+    jobs: list[_Job] = []
+    together: list[Part] = []
+    size = 0
+    for path in paths:
+        ranges = row_group_ranges(files.reader, path) if sizes[path] > RANGE_BYTES else [Part(path)]
+        for part in ranges:
+            # A file of its own for what is large; small ones share a task.
+            if together and (size + sizes[path] > TASK_BYTES or part.range is not None):
+                jobs.append(_Job(files, tuple(together), dict(measures), id_column))
+                together, size = [], 0
+            together.append(part)
+            size += sizes[path]
+    jobs.append(_Job(files, tuple(together), dict(measures), id_column))
+    return _joined(map_partitions(_look, jobs, client), measures)
+
+
+def _joined(surveys: Sequence[Survey], measures: Mapping[str, Measure]) -> Survey:
+    columns = {name: Column() for name in measures}
+    for survey in surveys:
+        for name, column in survey.columns.items():
+            columns[name].add(column, measures[name].most_values)
+    hashes = [survey.ids for survey in surveys if survey.ids is not None]
+    ids = np.concatenate(hashes) if hashes else None
+    return Survey(tuple(part for survey in surveys for part in survey.parts), columns, ids)
+
+
+@dataclass(frozen=True)
+class _Job:
+    files: Files
+    parts: tuple[Part, ...]
+    measures: dict[str, Measure]
+    id_column: str | None
+
+
+def _look(job: _Job) -> Survey:
+    surveys = [_looked(job, part) for part in job.parts]
+    return _joined(surveys, job.measures)
+
+
+def _looked(job: _Job, part: Part) -> Survey:
+    """One file, or row groups of one."""
+    files = job.files
+    columns = {name: Column() for name in job.measures}
+    hashes: list[np.ndarray] = []
+    with files.reader.open(part.path) as file:
+        if is_parquet(part.path):
+            check_columns(files, parquet_file(file, part.path).schema_arrow.names, part.path)
+            file.seek(0)
+            tables = read_batches(file, part.path, list(job.measures), part.range)  # type: ignore[arg-type]
+            cutter: Cutter = Cutter(part, None)
+        else:
+            text = csv_file(file, part.path)
+            names = [freed_cell(name) for name in text.names] if files.escaped else text.names
+            check_columns(files, names, part.path)
+            tables = (files.cells(table, list(job.measures)) for table in text.tables())
+            cutter = Cutter(part, text)
+        row = part.first_row
+        for table in tables:
+            for name, measure in job.measures.items():
+                values = plain(table[name], name, part.path)
+                _add(columns[name], values, measure, part.path, row)
+                if name == job.id_column:
+                    texts = as_words(values).to_pandas().to_numpy(object)
+                    hashes.append(pd.util.hash_array(texts, categorize=False))
+            row += table.num_rows
+            cutter.add(table)
+    parts = cutter.parts()
+    if not parts and part.range is None:
+        raise InvalidData(f"The file {part.path} has no rows", mend="check the export that wrote it")
+    return Survey(parts, columns, np.concatenate(hashes) if hashes else None)
+
+
+def _add(column: Column, values: pa.ChunkedArray, measure: Measure, path: str, row: int) -> None:
+    """What a few more rows hold; `row` rows of the file came before."""
+
+    def place(index: int) -> Place:
+        return Place(path, row + index + 1, str(values[index].as_py()))
+
+    column.missing += values.null_count
+    missing = first_missing(values)
+    if column.first_missing is None and missing is not None:
+        column.first_missing = place(missing)
+    column.categories = column.categories or never_numbers(values.type)
+    if measure.numbers and column.word is None:
+        numbers = as_numbers(values)
+        if numbers.wrong is not None:
+            column.word = place(numbers.wrong)
+        if numbers.infinite is not None and column.infinite is None:
+            column.infinite = place(numbers.infinite)
+    if not measure.most_values or (measure.numbers and is_number_type(values.type)):
+        column.values = None
+    if column.values is not None:
+        column.values.update(as_words(pa.chunked_array([pc.unique(values).drop_null()])).to_pylist())
+        if len(column.values) > measure.most_values:
+            column.values = None
