@@ -1,89 +1,77 @@
-"""The expectations that every dataset version is held to, built in for each problem."""
+"""The expectations that every dataset version is held to: of its rows, labels, classes and columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Sequence
 
-from tasks.data.config import ValidateConfig
+from tasks.data.config import StepConfig, ValidateConfig
 from tasks.data.facts import (
-    BYTES,
     CLASS_IN_TRAIN,
-    DECODABLE,
-    HEIGHT,
     IN_OTHER_SPLIT,
-    MODE,
-    ROW_ID,
+    INFINITE,
+    OTHER_GAPS,
+    REPEATED_ID,
     ROW_LABEL,
     ROW_SPLIT,
     ROWS_OF_CLASS,
-    WIDTH,
 )
 from tasks.data.manifest import SPLITS, Manifest
+from tasks.data.media_checks import media_rules
+from tasks.data.methods import METHODS
+from tasks.data.rules import Rule, between, in_set, not_null
+from tasks.data.standing import Totals
 
-if TYPE_CHECKING:
-    from great_expectations.expectations.expectation import Expectation
-
-Severity = Literal["error", "mendable"]
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One expectation, with its words.
-
-    Attributes:
-        name: Short name, unique among the rules of a suite together with the column.
-        column: What it looks at, as a reader would call it.
-        expectation: The Great Expectations expectation.
-        good: The sentence when it holds.
-        bad: What follows "3 of 150 rows" when it does not.
-        mend: What to do then.
-        severity: Whether preprocessing can mend it.
-        counted: What is counted: rows, classes or columns.
-    """
-
-    name: str
-    column: str
-    expectation: Expectation
-    good: str
-    bad: str
-    mend: str
-    severity: Severity = "error"
-    counted: str = "rows"
+CLASS_ROWS = "class rows"
+CLASS_BALANCE = "class rows, if any"
+"""Columns of the table of classes."""
 
 
-def rules_of(manifest: Manifest, config: ValidateConfig, empty_columns: frozenset[str]) -> list[Rule]:
+def rules_of(
+    manifest: Manifest, config: ValidateConfig, totals: Totals, steps: Sequence[StepConfig] | None
+) -> list[Rule]:
     """The rules for a version.
 
     Args:
         manifest: The version.
         config: The limits.
-        empty_columns: Feature columns without any value: nothing can be learned that would fill them.
+        totals: Counts over the version.
+        steps: The preprocessing that the version goes to next, None if to none.
     """
-    rules = list(_rows(manifest, config))
-    if manifest.problem.is_classification:
-        rules.extend(_classes(manifest, config))
-    rules.extend(_tables(manifest, empty_columns) if manifest.problem.is_table else _images(config))
+    rules = list(_rows(manifest, config, totals, steps))
+    if manifest.classes:
+        rules.extend(_classes(manifest, config, totals))
+    if manifest.problem.is_table:
+        rules.extend(_columns(manifest, totals, steps or ()))
+    else:
+        rules.extend(media_rules(manifest, config, [step.method.value for step in steps or ()]))
     return rules
 
 
-def _rows(manifest: Manifest, config: ValidateConfig) -> Iterator[Rule]:
-    gxe = _expectations()
+def complete_columns(manifest: Manifest, totals: Totals) -> list[str]:
+    """Feature columns without a gap; they are checked together."""
+    return [feature.name for feature in manifest.features if not totals.gaps[feature.name]]
 
-    label = manifest.label
+
+def _rows(
+    manifest: Manifest, config: ValidateConfig, totals: Totals, steps: Sequence[StepConfig] | None
+) -> Iterator[Rule]:
+    all_unlabelled = totals.unlabelled == totals.rows
     yield Rule(
         "labelled",
-        label,
-        gxe.ExpectColumnValuesToNotBeNull(column=ROW_LABEL),
+        manifest.label,
+        *not_null(ROW_LABEL),
         "Every row has a label",
         "have no label",
-        "label them, or take them out of the source",
+        "label them"
+        if all_unlabelled
+        else "label them, take them out of the source, or preprocess the version, which leaves them out",
+        mendable=not all_unlabelled,
+        mended=not all_unlabelled and steps is not None,
     )
     yield Rule(
         "identified",
         "id",
-        gxe.ExpectColumnValuesToBeUnique(column=ROW_ID),
+        *in_set(REPEATED_ID, [False]),
         "Every row has an id of its own",
         "share an id with another row",
         "give every row an id of its own",
@@ -91,7 +79,7 @@ def _rows(manifest: Manifest, config: ValidateConfig) -> Iterator[Rule]:
     yield Rule(
         "split names",
         "split",
-        gxe.ExpectColumnValuesToBeInSet(column=ROW_SPLIT, value_set=list(SPLITS)),
+        *in_set(ROW_SPLIT, SPLITS),
         "Every row is in a known split",
         "are in an unknown split",
         f"use {', '.join(SPLITS)}",
@@ -99,129 +87,143 @@ def _rows(manifest: Manifest, config: ValidateConfig) -> Iterator[Rule]:
     yield Rule(
         "training rows",
         "split",
-        gxe.ExpectColumnDistinctValuesToContainSet(column=ROW_SPLIT, value_set=["train"]),
+        "expect_column_distinct_values_to_contain_set",
+        {"column": ROW_SPLIT, "value_set": ["train"]},
         "There are rows to train on",
-        "without a row",
+        "There is no row to train on",
         "add a train folder or file to the source",
-        counted="splits",
+        scope="splits",
+        counted="version",
     )
     most = config.max_duplicates_across_splits_percent
+    is_text = manifest.problem.modality == "text"
     yield Rule(
         "separate splits",
         "all columns",
-        gxe.ExpectColumnValuesToBeInSet(column=IN_OTHER_SPLIT, value_set=[False], mostly=1 - most / 100),
+        *in_set(IN_OTHER_SPLIT, [False], mostly=1 - most / 100),
         f"At most {most:g} % of the rows stand in several splits",
         f"stand in several splits, more than {most:g} %",
-        "remove the copies: a model must not be tested on what it was trained on",
+        "remove the copies: a model must not be tested on what it was trained on"
+        + ("; the preprocessing deduplicate does" if is_text else ""),
+        mendable=is_text,
+        mended=is_text and any(step.method.value == "deduplicate" for step in steps or ()),
     )
-    if not manifest.problem.is_classification:
+    if not manifest.classes:
         yield Rule(
             "label varies",
-            label,
-            gxe.ExpectColumnUniqueValueCountToBeBetween(column=ROW_LABEL, min_value=2),
+            manifest.label,
+            "expect_column_unique_value_count_to_be_between",
+            {"column": ROW_LABEL, "min_value": 2},
             "The label takes different values",
-            "holds one value only",
+            "The label holds one value only",
             "choose another label column",
-            counted="columns",
+            scope="labels",
+            counted="column",
         )
 
 
-def _classes(manifest: Manifest, config: ValidateConfig) -> Iterator[Rule]:
-    gxe = _expectations()
-
-    label, classes = manifest.label, list(manifest.classes)
-    yield Rule(
-        "known labels",
-        label,
-        gxe.ExpectColumnValuesToBeInSet(column=ROW_LABEL, value_set=classes),
-        "Every label is a known class",
-        "have a label that is no class",
-        "correct the labels, or add the class",
-    )
+def _classes(manifest: Manifest, config: ValidateConfig, totals: Totals) -> Iterator[Rule]:
+    label = manifest.label
+    # Lists of categories often name more than a set of images shows, and no row falls away by that.
+    one_each = manifest.problem.is_classification
+    counts = [
+        sum(split[number] for split in totals.labels.values()) for number in range(len(manifest.classes))
+    ]
+    if one_each:
+        yield Rule(
+            "known labels",
+            label,
+            *in_set(ROW_LABEL, manifest.classes),
+            "Every label is a known class",
+            "have a label that is no class",
+            "correct the labels, or add the class",
+        )
     yield Rule(
         "classes present",
         label,
-        gxe.ExpectColumnDistinctValuesToContainSet(column=ROW_LABEL, value_set=classes),
-        "Every class has rows",
-        "have no row",
+        *between(CLASS_ROWS, low=1),
+        "Every class has rows" if one_each else "Every class is in the data",
+        "have no row" if one_each else "are nowhere in the data",
         "add rows of these classes, or leave their names out",
+        scope="classes",
+        warns=not one_each and any(counts),
         counted="classes",
     )
     yield Rule(
         "class size",
         label,
-        gxe.ExpectColumnValuesToBeBetween(column=ROWS_OF_CLASS, min_value=config.min_rows_per_class),
-        f"Every class has at least {config.min_rows_per_class} rows",
-        f"belong to a class of fewer than {config.min_rows_per_class} rows",
+        *between(ROWS_OF_CLASS, low=config.min_rows_per_class),
+        f"Every class occurs at least {config.min_rows_per_class} times",
+        f"belong to a class of fewer than {config.min_rows_per_class} rows"
+        if one_each
+        else f"hold a class that occurs fewer than {config.min_rows_per_class} times",
         "add rows of these classes, or leave the classes out",
+        warns=not one_each,
     )
     yield Rule(
         "classes in training",
         label,
-        gxe.ExpectColumnValuesToBeInSet(column=CLASS_IN_TRAIN, value_set=[True]),
+        *in_set(CLASS_IN_TRAIN, [True]),
         "Every class is among the training rows",
-        "belong to a class that has no training row",
+        "belong to a class that has no training row" if one_each else "hold a class that no training row has",
         "move rows of these classes into train",
+        warns=not one_each,
     )
-
-
-def _images(config: ValidateConfig) -> Iterator[Rule]:
-    gxe = _expectations()
-
+    ratio, most = config.max_class_imbalance, max([*counts, 0])
     yield Rule(
-        "decodable",
-        "image",
-        gxe.ExpectColumnValuesToBeInSet(column=DECODABLE, value_set=[True]),
-        "Every image can be decoded",
-        "cannot be decoded",
-        "replace or remove these files",
+        "class balance",
+        label,
+        *between(CLASS_BALANCE, low=most / ratio),
+        f"No class is more than {ratio:g} times as large as another",
+        f"have less than 1/{ratio:g} of the {most:,} of the largest class",
+        "add rows of the small classes, or judge models by the mean over classes (macro F1)",
+        scope="classes",
+        warns=True,
+        counted="classes",
     )
-    low, high = config.min_image_side_px, config.max_image_side_px
-    for name, column in (("width", WIDTH), ("height", HEIGHT)):
+
+
+def _columns(manifest: Manifest, totals: Totals, steps: Sequence[StepConfig]) -> Iterator[Rule]:
+    complete = complete_columns(manifest, totals)
+    if complete:
+        every = len(complete) == len(manifest.features)
         yield Rule(
-            f"image {name}",
-            "image",
-            gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high),
-            f"Every {name} is from {low:,} to {high:,} pixels",
-            f"have a {name} outside {low:,} to {high:,} pixels",
-            "ingest with a smaller max_image_side_px, or remove what is too small",
+            "values present",
+            complete[0] if len(complete) == 1 else f"{len(complete):,} columns",
+            *in_set(OTHER_GAPS, [0]),
+            "No column has gaps" if every else f"{len(complete):,} other columns have no gaps",
+            "have gaps",
+            "fill them with the preprocessing impute",
         )
-    yield Rule(
-        "colour mode",
-        "image",
-        gxe.ExpectColumnValuesToBeInSet(column=MODE, value_set=["L", "RGB"]),
-        "Every image is 8-bit grey or RGB",
-        "are neither 8-bit grey nor RGB",
-        "ingest them again: ingest converts other modes",
-    )
-    yield Rule(
-        "file size",
-        "image",
-        gxe.ExpectColumnValuesToBeBetween(column=BYTES, min_value=1),
-        "No image file is empty",
-        "are empty files",
-        "replace or remove these files",
-    )
-
-
-def _tables(manifest: Manifest, empty_columns: frozenset[str]) -> Iterator[Rule]:
-    gxe = _expectations()
-
+    fills = any(METHODS[step.method].mends_missing_values for step in steps)
+    dropped = {
+        name
+        for step in steps
+        if step.method.value == "drop-columns"
+        for name in step.parameters.get("columns", ())
+    }
     for feature in manifest.features:
-        empty = feature.name in empty_columns
+        if not totals.gaps[feature.name]:
+            continue
+        empty = totals.gaps[feature.name] == totals.rows
         yield Rule(
             "values present",
             feature.name,
-            gxe.ExpectColumnValuesToNotBeNull(column=feature.name),
+            *not_null(feature.name),
             f"{feature.name} has no gaps",
             f"have no value in {feature.name}",
-            "leave the column out with drop-columns" if empty else "fill them with the preprocessing impute",
-            severity="error" if empty else "mendable",
+            "leave the column out with the preprocessing drop-columns"
+            if empty
+            else "fill them with the preprocessing impute, or leave the column out with drop-columns",
+            scope="columns",
+            mendable=not empty or feature.name in dropped,
+            mended=feature.name in dropped or (fills and not empty),
         )
-
-
-def _expectations() -> Any:
-    """The library's expectations, which take seconds to import and have no usable types."""
-    import great_expectations.expectations
-
-    return great_expectations.expectations
+    yield Rule(
+        "finite values",
+        "numeric columns",
+        *in_set(INFINITE, [0]),
+        "Every number is finite",
+        "hold an infinite number",
+        "correct these numbers in the source, or empty the cells and fill them with the preprocessing impute",
+    )

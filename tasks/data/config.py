@@ -129,6 +129,13 @@ class ValidateConfig(Settings):
     min_rows_per_class: int = Field(
         default=2, ge=1, le=1_000_000, description="Smallest number of labelled rows of every class."
     )
+    max_class_imbalance: float = Field(
+        default=10.0,
+        ge=1,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="Warn where the largest class is more than so many times as large as the smallest.",
+    )
     max_duplicates_across_splits_percent: float = Field(
         default=1.0,
         ge=0,

@@ -9,68 +9,62 @@ from __future__ import annotations
 
 import html
 import secrets
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
 
+from tasks.data.distributions import Distribution
 from tasks.data.manifest import Manifest
-
-if TYPE_CHECKING:
-    from great_expectations.core import ExpectationSuiteValidationResult
-
-    from tasks.data.validate import Check, ValidationReport
+from tasks.data.validate_report import Check, ValidationReport, ends
 
 STYLE = Path(__file__).with_name("data_docs.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 LONGEST_TEXT = 600
 """Characters of one cell; a set of a thousand classes is cut short."""
+MOST_CLASSES = 200
 
 
-def publish(
-    report: ValidationReport, manifest: Manifest, result: ExpectationSuiteValidationResult, docs_folder: Path
-) -> None:
+def publish(report: ValidationReport, manifest: Manifest, docs_folder: Path) -> None:
     """Write the page of a validation to `report.docs_path`, in place of an earlier one.
 
     Args:
         report: What was found.
         manifest: The version.
-        result: What Great Expectations returned.
         docs_folder: Folder of the docs site.
     """
     target = docs_folder / report.docs_path
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
     try:
-        aside.write_text(_page(report, manifest, result), "utf-8")
+        aside.write_text(_page(report, manifest), "utf-8")
         aside.replace(target)  # a reader sees the old page or the new one
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _page(report: ValidationReport, manifest: Manifest, result: ExpectationSuiteValidationResult) -> str:
-    failed = len(report.failures)
-    mended = sum(check.mended for check in report.checks)
-    if failed:
-        verdict = f"{failed} of {len(report.checks)} checks failed: this data must not be trained on."
-    else:
-        verdict = f"All {len(report.checks)} checks passed."
-        if mended:
-            verdict += f" In {mended} of them, gaps are filled by the preprocessing to come."
-    order = sorted(report.checks, key=lambda check: (check.success, not check.mended))
-    rows = "\n".join(_check_row(check) for check in order)
+def _page(report: ValidationReport, manifest: Manifest) -> str:
+    order = [
+        check
+        for state in ("failed", "warned", "mended", "passed")
+        for check in report.in_state(state)  # type: ignore[arg-type]
+    ]
+    rows = "\n".join(_row(check, _name(check), check.column, check.message, check.mend) for check in order)
+    details = "\n".join(_row(check, check.expectation, check.found) for check in report.checks)
     splits = "".join(
         f"<div><dt>{html.escape(split)}</dt><dd>{count:,}</dd></div>"
         for split, count in manifest.splits.items()
     )
-    details = "\n".join(_detail_rows(result))
+    left_out = "".join(
+        f"<div><dt>left out: {html.escape(reason)}</dt><dd>{count:,}</dd></div>"
+        for reason, count in manifest.left_out.items()
+    )
+    files = "\n".join(map(_distribution, report.distributions))
     body = f"""
-<section class="verdict {"failed" if failed else "passed"}">
-<p class="state">{"Failed" if failed else "Passed"}</p><p>{verdict}</p>
+<section class="verdict {"passed" if report.success else "failed"}">
+<p class="state">{"Passed" if report.success else "Failed"}</p><p>{html.escape(report.verdict)}</p>
 </section>
-<section><h2>Rows</h2><dl><div><dt>all</dt><dd>{report.rows:,}</dd></div>{splits}</dl>
+<section><h2>Rows</h2><dl><div><dt>all</dt><dd>{report.rows:,}</dd></div>{splits}{left_out}</dl>
 {_classes_table(report, manifest)}</section>
+{f'<section><h2>Files</h2><div class="distributions">{files}</div></section>' if files else ""}
 <section><h2>Checks</h2>
 <table class="checks">
 <thead><tr><th></th><th>Check</th><th>Column</th><th>Finding</th><th>To mend</th></tr></thead>
@@ -78,9 +72,9 @@ def _page(report: ValidationReport, manifest: Manifest, result: ExpectationSuite
 {rows}
 </tbody></table></section>
 <section><h2>Details</h2>
-<p>What was expected and what was found, in the words of Great Expectations.</p>
+<p>What was expected, in the words of Great Expectations, and what was found.</p>
 <table class="details">
-<thead><tr><th></th><th>Expectation</th><th>Observed</th><th>Unexpected values</th></tr></thead>
+<thead><tr><th></th><th>Expectation</th><th>Found</th></tr></thead>
 <tbody>
 {details}
 </tbody></table></section>"""
@@ -109,64 +103,57 @@ def _page(report: ValidationReport, manifest: Manifest, result: ExpectationSuite
 """
 
 
-def _check_row(check: Check) -> str:
-    state = "mended" if check.mended else "passed" if check.success else "failed"
-    cells = (check.name, check.column, check.message, check.mend)
+def _row(check: Check, *cells: str) -> str:
     return (
-        f'<tr class="{state}"><td class="mark" title="{state}"></td>'
+        f'<tr class="{check.state}"><td class="mark" title="{check.state}"></td>'
         + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
         + "</tr>"
     )
 
 
+def _name(check: Check) -> str:
+    return f"{check.name} ({check.suite})" if check.suite else check.name
+
+
 def _classes_table(report: ValidationReport, manifest: Manifest) -> str:
     """Class balance as bars: rows of every class, by split."""
-    if not report.rows_by_class or len(manifest.classes) > 200:
+    if not report.rows_by_class or len(manifest.classes) > MOST_CLASSES:
         return ""
     splits = list(report.rows_by_class)
     totals = {name: sum(report.rows_by_class[split][name] for split in splits) for name in manifest.classes}
     most = max([*totals.values(), 1])
     lines = "\n".join(
-        f"<tr><td>{html.escape(name)}</td>"
+        f"<tr><td>{_text(name)}</td>"
         + "".join(f'<td class="number">{report.rows_by_class[split][name]:,}</td>' for split in splits)
-        + f'<td class="bar"><span style="width:{100 * totals[name] / most:.1f}%"></span></td></tr>'
+        + _bar(totals[name], most)
+        + "</tr>"
         for name in manifest.classes
     )
     head = "".join(f'<th class="number">{html.escape(split)}</th>' for split in splits)
+    counted = "" if report.counted == "rows" else f" ({report.counted})"
     return (
-        f'<table class="classes"><thead><tr><th>Class</th>{head}<th></th></tr></thead>'
+        f'<table class="classes"><thead><tr><th>Class{counted}</th>{head}<th></th></tr></thead>'
         f"<tbody>\n{lines}\n</tbody></table>"
     )
 
 
-def _detail_rows(result: ExpectationSuiteValidationResult) -> Iterator[str]:
-    from great_expectations.render.renderer.inline_renderer import InlineRenderer
-
-    for one in result.results:
-        words = {atom.name: atom.value for atom in InlineRenderer(render_object=one).get_rendered_content()}
-        state = "passed" if one.success else "failed"
-        counts = one.result.get("partial_unexpected_counts") or ()
-        found = ", ".join(f"{_value(item['value'])} ({item['count']:,} ×)" for item in counts)
-        cells = (
-            _sentence(words["atomic.prescriptive.summary"]),
-            _sentence(words["atomic.diagnostic.observed_value"]),
-            found,
-        )
-        yield (
-            f'<tr class="{state}"><td class="mark" title="{state}"></td>'
-            + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
-            + "</tr>"
-        )
+def _distribution(one: Distribution) -> str:
+    """One property of the files: its ends in words, and a bar for each stretch of values."""
+    most = max([count for _, count in one.bars] or [1])
+    lines = "\n".join(
+        f'<tr><td>{_text(label)}</td><td class="number">{count:,}</td>{_bar(count, most)}</tr>'
+        for label, count in one.bars
+    )
+    unit = f" ({html.escape(one.unit)})" if one.unit else ""
+    summary = f"<p>{html.escape(ends(one))}</p>" if ends(one) else ""
+    return (
+        f"<div><h3>{html.escape(one.name)}{unit}</h3>{summary}"
+        f'<table class="classes"><tbody>\n{lines}\n</tbody></table></div>'
+    )
 
 
-def _sentence(rendered: Any) -> str:
-    """A template of Great Expectations with its values put in, as plain text."""
-    values = {name: one["value"] for name, one in (rendered.params or {}).items()}
-    return Template(rendered.template or "").safe_substitute(values)
-
-
-def _value(value: object) -> str:
-    return "no value" if value is None or value != value else str(value)
+def _bar(count: int, most: int) -> str:
+    return f'<td class="bar"><span style="width:{100 * count / most:.1f}%"></span></td>'
 
 
 def _text(cell: str) -> str:

@@ -1,78 +1,42 @@
-"""Validation of a dataset version with Great Expectations, and its Data Docs."""
+"""Validation of a dataset version with Great Expectations, by partition, and its Data Docs.
+
+Two passes go over the shards, on the workers of a Dask cluster where there is one: the first gathers
+facts, the second judges rows. What this process holds in between are small arrays; the verdict, the
+counts and the examples are those of one pass over the whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.data.checks import Rule, Severity, rules_of
+from tasks.data.checks import CLASS_BALANCE, CLASS_ROWS, complete_columns, rules_of
 from tasks.data.config import PreprocessConfig, ValidateConfig
+from tasks.data.distributions import distributions_of
 from tasks.data.docs_pages import publish
-from tasks.data.facts import ROW_ID, facts_of, rows_by_class
+from tasks.data.expectations import EXAMPLES, Outcome
+from tasks.data.facts import ROW_LABEL, ROW_SPLIT, shards_of, summarised
+from tasks.data.judging import judged, rules_of_suite, words_of
 from tasks.data.manifest import Manifest
-from tasks.data.plan import mends_missing_values
+from tasks.data.media_facts import CHANNELS, RATE
+from tasks.data.partitions import Progress, map_partitions, silent
+from tasks.data.plan import planned_steps
+from tasks.data.rules import Rule, Scope
+from tasks.data.standing import Standing, Totals, rows_by_class, standings_of, totals_of
 from tasks.data.store import DatasetStore
-from tasks.errors import InvalidData
+from tasks.data.validate_report import Check, ValidationReport
 from tasks.refs import DatasetRef
 
 if TYPE_CHECKING:
-    from great_expectations.core import ExpectationSuiteValidationResult
+    from distributed import Client
 
-EXAMPLES = 5
-
-
-class Check(BaseModel):
-    """One expectation and how it went."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    column: str
-    success: bool = Field(description="It holds, or what is wrong is mended by the preprocessing to come.")
-    severity: Severity
-    mended: bool = Field(description="It does not hold, and the preprocessing to come mends it.")
-    unexpected: int = Field(description="How many rows (or classes) are not as expected.")
-    of: int = Field(description="Out of how many.")
-    examples: tuple[str, ...] = Field(description="Ids of the first such rows, or names of such classes.")
-    message: str
-    mend: str
-
-
-class ValidationReport(BaseModel):
-    """All checks of one version."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset: DatasetRef
-    success: bool
-    rows: int
-    checks: tuple[Check, ...]
-    rows_by_class: dict[str, dict[str, int]] = Field(description="Rows by split and class name.")
-    docs_path: str = Field(description="The Data Docs page, relative to the folder of the docs site.")
-
-    @property
-    def failures(self) -> tuple[Check, ...]:
-        """The checks because of which this data must not be trained on."""
-        return tuple(check for check in self.checks if not check.success)
-
-    def require_success(self, docs_url: str = "") -> None:
-        """Raise InvalidData with the counts, the places and the mends if a check failed."""
-        if self.success:
-            return
-        raise InvalidData(
-            f"The version {self.dataset} must not be trained on: "
-            + "; ".join(check.message for check in self.failures[:10])
-            + (f"; and {len(self.failures) - 10} more" if len(self.failures) > 10 else ""),
-            where=docs_url or self.docs_path,
-            mend="; ".join(dict.fromkeys(check.mend for check in self.failures)),
-        )
+__all__ = ["Check", "ValidationReport", "validate"]
 
 
 def validate(
@@ -81,6 +45,9 @@ def validate(
     config: ValidateConfig,
     docs_folder: str | os.PathLike[str],
     preprocess: PreprocessConfig | None = None,
+    client: Client | None = None,
+    progress: Progress = silent,
+    suite: str | None = None,
 ) -> ValidationReport:
     """Check a version and write its Data Docs; failed checks are in the report, not raised.
 
@@ -90,116 +57,120 @@ def validate(
         config: The limits.
         docs_folder: Folder of the docs site; the page goes to
             `<docs_folder>/<name>/<version>/<digest of the settings>/index.html`.
-        preprocess: The preprocessing that the version goes to next. A gap that it fills is reported
-            and let through; without one nothing is let through.
+        preprocess: The preprocessing that the version goes to next. What it mends is reported and let
+            through; without one nothing is let through.
+        client: Dask client; this process does it without one.
+        progress: Hears of the pieces of work that are done.
+        suite: Expectations of a user, the JSON text of what `config.suite` names.
+
+    Raises:
+        InvalidSettings: The suite, or the preprocessing, does not fit the data.
     """
     manifest = store.open(ref)
-    frame = facts_of(store, manifest)
-    empty = frozenset(
-        feature.name
-        for feature in manifest.features
-        if feature.type != "image" and frame[feature.name].isna().all()
+    steps = None if preprocess is None else planned_steps(manifest.problem, preprocess)
+    own_rules = rules_of_suite(suite, manifest.model_copy(update={"files": ()}), client) if suite else []
+    shards = shards_of(store, manifest)
+    # Both passes go over the same shards, and the first has the heavier work.
+    summaries = map_partitions(summarised, shards, client, lambda done, of: progress(done, 2 * of))
+    totals = totals_of(shards, summaries)
+    standings = standings_of(shards, summaries, totals)
+    del summaries
+    rules = [*rules_of(manifest, config, totals, steps), *own_rules]
+    outcomes = judged(
+        rules,
+        shards,
+        standings,
+        _frames(manifest, totals, standings),
+        complete_columns(manifest, totals),
+        client,
+        lambda done, of: progress(len(shards) + len(shards) * done // of, 2 * len(shards)),
     )
-    rules = rules_of(manifest, config, empty)
-    mended = mends_missing_values(manifest.problem, preprocess)
-    result = _run(manifest, frame, rules)
-    by_key = {_rule_of(one): one for one in result.results}
-    checks = tuple(_check(rule, by_key[_key(rule)], len(frame), mended) for rule in rules)
+    sentences = words_of(rules, client)
+    checks = tuple(map(_check, rules, outcomes, sentences))
     report = ValidationReport(
         dataset=ref,
         success=all(check.success for check in checks),
-        rows=len(frame),
+        rows=totals.rows,
         checks=checks,
-        rows_by_class=rows_by_class(frame, manifest),
-        docs_path=f"{ref.name}/{ref.version}/{_settings_digest(config, preprocess)}/index.html",
+        rows_by_class=rows_by_class(totals, manifest),
+        distributions=distributions_of(manifest, standings),
+        docs_path=f"{ref.name}/{ref.version}/{_settings_digest(config, preprocess, suite)}/index.html",
     )
-    publish(report, manifest, result, Path(docs_folder))
+    publish(report, manifest, Path(docs_folder))
     return report
 
 
-def _settings_digest(config: ValidateConfig, preprocess: PreprocessConfig | None) -> str:
+def _settings_digest(config: ValidateConfig, preprocess: PreprocessConfig | None, suite: str | None) -> str:
     """Eight hex digits: validations of one version under other settings have pages of their own."""
-    text = config.model_dump_json() + (preprocess.model_dump_json() if preprocess else "")
+    text = config.model_dump_json() + (preprocess.model_dump_json() if preprocess else "") + (suite or "")
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _key(rule: Rule) -> str:
-    return f"{rule.name}: {rule.column}"
-
-
-def _rule_of(result: Any) -> str:
-    return str(result.expectation_config.meta["rule"])
-
-
-def _run(manifest: Manifest, frame: pd.DataFrame, rules: Sequence[Rule]) -> ExpectationSuiteValidationResult:
-    """Run the rules as one suite, in a context of its own that leaves no files."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the library is imported
-    import great_expectations as gx
-
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    context: Any = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    for rule in rules:
-        rule.expectation.meta = {"rule": _key(rule)}
-    suite = context.suites.add(
-        gx.ExpectationSuite(name=manifest.problem.value, expectations=[rule.expectation for rule in rules])
-    )
-    batch = (
-        context.data_sources.add_pandas("trainyard")
-        .add_dataframe_asset(manifest.name)
-        .add_batch_definition_whole_dataframe(manifest.version)
-    )
-    definition = context.validation_definitions.add(
-        gx.ValidationDefinition(name=manifest.version, data=batch, suite=suite)
-    )
-    result: ExpectationSuiteValidationResult = definition.run(
-        batch_parameters={"dataframe": frame},
-        result_format={
-            "result_format": "SUMMARY",
-            "unexpected_index_column_names": [ROW_ID],
-            "partial_unexpected_count": EXAMPLES,
-        },
-    )
-    faults = [one.exception_info for one in result.results if _raised(one.exception_info)]
-    if faults:
-        raise RuntimeError(f"Great Expectations could not compute {len(faults)} expectations: {faults[0]}")
-    return result
-
-
-def _raised(information: dict[str, Any]) -> bool:
-    """Whether an expectation ended in an exception; the library nests this by metric, or does not."""
-    if "raised_exception" in information:
-        return bool(information["raised_exception"])
-    return any(_raised(one) for one in information.values() if isinstance(one, dict))
-
-
-def _check(rule: Rule, result: Any, rows: int, gaps_are_mended: bool) -> Check:
-    details = result.result
-    if "partial_missing_list" in details or ("missing_count" in details and rule.counted != "rows"):
-        examples = [str(value) for value in details.get("partial_missing_list") or ()]
-        unexpected = int(details.get("missing_count") or 0)
-        of = len(rule.expectation.value_set)  # type: ignore[attr-defined]
-    elif "unexpected_count" in details:
-        places = details.get("partial_unexpected_index_list") or ()
-        examples = [str(place[ROW_ID]) for place in places][:EXAMPLES]
-        unexpected = int(details["unexpected_count"])
-        of = rows
+def _frames(
+    manifest: Manifest, totals: Totals, standings: Sequence[Standing]
+) -> dict[Scope, tuple[pd.DataFrame, pd.Series | None]]:
+    """The frames of rules that speak of classes, splits and labels, and not of rows."""
+    frames: dict[Scope, tuple[pd.DataFrame, pd.Series | None]] = {
+        "splits": (pd.DataFrame({ROW_SPLIT: list(manifest.splits)}), None)
+    }
+    if manifest.classes:
+        counts = np.array(
+            [
+                sum(split[number] for split in totals.labels.values())
+                for number in range(len(manifest.classes))
+            ]
+        )
+        some = np.where(counts > 0, counts, np.nan)
+        classes = pd.DataFrame({CLASS_ROWS: counts, CLASS_BALANCE: some})
+        frames["classes"] = (classes, pd.Series(manifest.classes))
     else:
-        examples, unexpected, of = [], int(not result.success), 1
-    mended = not result.success and rule.severity == "mendable" and gaps_are_mended
+        ends = pd.Series(totals.label_range or (), dtype=np.float64)
+        frames["labels"] = (pd.DataFrame({ROW_LABEL: ends}), None)
+    if manifest.problem.modality == "audio":
+        kinds = {}
+        for name in (RATE, CHANNELS):
+            seen = np.unique(np.concatenate([standing.media[name] for standing in standings]))
+            kinds[name] = pd.Series(seen[seen > 0])
+        frames["sounds"] = (pd.DataFrame(kinds), None)
+    return frames
+
+
+def _check(rule: Rule, outcome: Outcome, expectation: str) -> Check:
+    mended = not outcome.success and rule.mended
+    counted = outcome.unexpected is not None
+    unexpected = outcome.unexpected if outcome.unexpected is not None else int(not outcome.success)
+    of = outcome.elements if counted else 1
     message = rule.good
-    if not result.success:
-        such = f", such as {', '.join(examples)}" if examples else ""
-        message = f"{unexpected:,} of {of:,} {rule.counted} {rule.bad}{such}"
+    if not outcome.success:
+        message = rule.bad
+        if counted:
+            such = f", such as {', '.join(outcome.examples)}" if outcome.examples else ""
+            message = f"{unexpected:,} of {of:,} {rule.counted} {rule.bad}{such}"
+        elif rule.suite and outcome.observed:
+            message = f"{rule.bad} (found: {outcome.observed})"
     return Check(
         name=rule.name,
         column=rule.column,
-        success=bool(result.success) or mended,
-        severity=rule.severity,
+        suite=rule.suite,
+        success=outcome.success or mended or rule.warns,
+        severity="warning" if rule.warns else "mendable" if rule.mendable else "error",
         mended=mended,
+        warned=not outcome.success and not mended and rule.warns,
         unexpected=unexpected,
         of=of,
-        examples=tuple(examples),
+        examples=outcome.examples[:EXAMPLES],
         message=message,
-        mend="" if result.success else rule.mend,
+        mend="" if outcome.success else rule.mend,
+        expectation=expectation,
+        found=_found(rule, outcome, unexpected, of),
     )
+
+
+def _found(rule: Rule, outcome: Outcome, unexpected: int, of: int) -> str:
+    """What was found, in one line for the details."""
+    if outcome.unexpected is None:
+        return outcome.observed if rule.scope == "whole" else ""
+    share = f"{100 * unexpected / of:.3g} % not as expected" if of else "nothing to judge"
+    if not unexpected or not outcome.values:
+        return share
+    return f"{share}: {'; '.join(outcome.values)}"

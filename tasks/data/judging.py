@@ -1,0 +1,213 @@
+"""Rules on a version: row by row on workers, and in one go what sees the whole of a column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.data.expectations import Outcome, merged, run, words
+from tasks.data.facts import (
+    ROW_ID,
+    ROW_SPLIT,
+    Shard,
+    columns_of_facts,
+    facts_frame,
+    own_columns,
+    own_frame,
+)
+from tasks.data.manifest import ID_COLUMN, Manifest
+from tasks.data.media_facts import shown
+from tasks.data.partitions import Progress, map_partitions, silent
+from tasks.data.rules import Rule, Scope
+from tasks.data.standing import Standing
+from tasks.data.suites import COLUMN_LISTS, columns_of, known_columns, suite_rules
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+PARTITION_ROWS = 131_072
+"""Rows that are judged together: a run of the library costs a tenth of a second, however few they are."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Shards that a worker judges together.
+
+    Attributes:
+        shards: The shards.
+        standings: How the rows of each stand to all others.
+        rules: Rules on facts of the rows, and on columns.
+        complete: Feature columns without a gap.
+    """
+
+    shards: tuple[Shard, ...]
+    standings: tuple[Standing, ...]
+    rules: tuple[Rule, ...]
+    complete: tuple[str, ...]
+
+    def judge(self) -> list[Outcome]:
+        """The outcome of each rule on these rows."""
+        by_fact = [rule for rule in self.rules if rule.scope == "rows"]
+        by_column = [rule for rule in self.rules if rule.scope == "columns"]
+        names = list(dict.fromkeys(name for rule in by_column for name in columns_of(rule)))
+        facts, columns = [], []
+        for shard, standing in zip(self.shards, self.standings, strict=True):
+            stored = [name for name in own_columns(shard.manifest) if name in names]
+            table = shard.read(list(dict.fromkeys([*columns_of_facts(shard.manifest), *stored])))
+            facts.append(facts_frame(shard, table, standing, self.complete))
+            columns.append(_columns(shard, names, table.select(stored).to_pandas(), standing.media))
+        frame = pd.concat(facts, ignore_index=True)
+        of_facts = iter(run(frame, by_fact, frame[ROW_ID]))
+        of_columns = iter(run(pd.concat(columns, ignore_index=True), by_column, frame[ROW_ID]))
+        return [next(of_facts if rule.scope == "rows" else of_columns) for rule in self.rules]
+
+
+@dataclass(frozen=True)
+class WholeColumns:
+    """Rules that see the whole of some columns at once: a mean, an order, values that must not repeat."""
+
+    rules: tuple[Rule, ...]
+    shards: tuple[Shard, ...]
+    media: tuple[dict[str, np.ndarray], ...] = field(repr=False)
+
+    def judge(self) -> list[Outcome]:
+        """The outcome of each rule; only these columns are read, and the ids of the first rows found."""
+        manifest = self.shards[0].manifest
+        if all(rule.type in COLUMN_LISTS for rule in self.rules):
+            return run(pd.DataFrame(columns=known_columns(manifest)), self.rules)
+        names = columns_of(self.rules[0]) or [ID_COLUMN]
+        stored = [name for name in own_columns(manifest) if name in names]
+        parts = [
+            _columns(shard, names, shard.read(stored or [ID_COLUMN]).select(stored).to_pandas(), media)
+            for shard, media in zip(self.shards, self.media, strict=True)
+        ]
+        frame = pd.concat(parts, ignore_index=True)
+        parts.clear()
+        return [replace(one, examples=self._ids(one.positions)) for one in run(frame, self.rules)]
+
+    def _ids(self, positions: Sequence[int]) -> tuple[str, ...]:
+        ends = np.cumsum([shard.file.rows for shard in self.shards])
+        ids = []
+        for position in positions:
+            place = int(np.searchsorted(ends, position, side="right"))
+            first = int(ends[place]) - self.shards[place].file.rows
+            ids.append(str(self.shards[place].read([ID_COLUMN])[ID_COLUMN][position - first]))
+        return tuple(ids)
+
+
+@dataclass(frozen=True)
+class SmallFrame:
+    """Rules on a frame that is small however many rows the version has."""
+
+    rules: tuple[Rule, ...]
+    frame: pd.DataFrame
+    ids: pd.Series | None = None
+
+    def judge(self) -> list[Outcome]:
+        return run(self.frame, self.rules, self.ids)
+
+
+def judged(
+    rules: Sequence[Rule],
+    shards: Sequence[Shard],
+    standings: Sequence[Standing],
+    frames: Mapping[Scope, tuple[pd.DataFrame, pd.Series | None]],
+    complete: Sequence[str],
+    client: Client | None,
+    progress: Progress,
+) -> list[Outcome]:
+    """The outcome of each rule.
+
+    Args:
+        rules: The rules.
+        shards: The shards of the version.
+        standings: The standing of the rows of each shard.
+        frames: The frames that are no frames of rows, and what their lines are called.
+        complete: Feature columns without a gap.
+        client: Dask client; this process does it without one.
+        progress: Hears of what is done.
+    """
+    by_row = [place for place, rule in enumerate(rules) if rule.scope in ("rows", "columns")]
+    partitions = _partitions(shards, standings, tuple(rules[place] for place in by_row), tuple(complete))
+    jobs: list[tuple[list[int], WholeColumns | SmallFrame]] = []
+    for scope, (frame, ids) in frames.items():
+        places = [place for place, rule in enumerate(rules) if rule.scope == scope]
+        jobs.append((places, SmallFrame(tuple(rules[place] for place in places), frame, ids)))
+    media = tuple(standing.media for standing in standings)
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, rule in enumerate(rules):
+        if rule.scope == "whole":
+            groups.setdefault((rule.type in COLUMN_LISTS, *columns_of(rule)), []).append(place)
+    for places in groups.values():
+        whole = tuple(rules[place] for place in places)
+        jobs.append((places, WholeColumns(whole, tuple(shards), media)))
+    work: list[Partition | WholeColumns | SmallFrame] = [*(job for _, job in jobs), *partitions]
+    results = map_partitions(_judge, work, client, progress)
+    outcomes: dict[int, Outcome] = {}
+    for (places, _), found in zip(jobs, results, strict=False):
+        outcomes.update(zip(places, found, strict=True))
+    parts = results[len(jobs) :]
+    outcomes.update(
+        {place: merged(rules[place], [part[k] for part in parts]) for k, place in enumerate(by_row)}
+    )
+    return [outcomes[place] for place in range(len(rules))]
+
+
+def rules_of_suite(suite: str, manifest: Manifest, client: Client | None) -> list[Rule]:
+    """The rules of a user's suite."""
+    (rules,) = map_partitions(_read_suite, [(suite, manifest)], client, silent)
+    return rules
+
+
+def words_of(rules: Sequence[Rule], client: Client | None) -> list[str]:
+    """What each rule expects, in the words of the library."""
+    (sentences,) = map_partitions(words, [list(rules)], client, silent)
+    return sentences
+
+
+def _read_suite(given: tuple[str, Manifest]) -> list[Rule]:
+    return suite_rules(*given)
+
+
+def _judge(work: Partition | WholeColumns | SmallFrame) -> list[Outcome]:
+    return work.judge()
+
+
+def _partitions(
+    shards: Sequence[Shard], standings: Sequence[Standing], rules: tuple[Rule, ...], complete: tuple[str, ...]
+) -> list[Partition]:
+    """Consecutive shards of up to `PARTITION_ROWS` rows together."""
+    groups: list[list[int]] = []
+    rows = PARTITION_ROWS
+    for place, shard in enumerate(shards):
+        if rows + shard.file.rows > PARTITION_ROWS:
+            groups.append([])
+            rows = 0
+        groups[-1].append(place)
+        rows += shard.file.rows
+    return [
+        Partition(
+            tuple(shards[place] for place in group),
+            tuple(standings[place] for place in group),
+            rules,
+            complete,
+        )
+        for group in groups
+    ]
+
+
+def _columns(
+    shard: Shard, names: Sequence[str], stored: pd.DataFrame, media: Mapping[str, np.ndarray]
+) -> pd.DataFrame:
+    """The columns that expectations name: as stored, or known of the files."""
+    frame = own_frame(stored, shard.manifest)
+    facts = shown(dict(media))
+    more: dict[str, Any] = {name: facts[name] for name in names if name not in frame and name in facts}
+    if ROW_SPLIT in names and ROW_SPLIT not in frame:
+        more[ROW_SPLIT] = shard.file.split
+    index = pd.RangeIndex(shard.file.rows)
+    return pd.concat([frame, pd.DataFrame(more, index=index)], axis=1) if more else frame
