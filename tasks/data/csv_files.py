@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _csv import Reader
 
 BLOCK_BYTES = 2 * 2**20
-MOST_LINE_BYTES = 16 * 2**20
+MOST_LINE_BYTES = 8 * 2**20
 """A line, or a quoted cell over many lines, that is longer is refused: a worker must hold it."""
 
 DELIMITERS = ",;\t|"
