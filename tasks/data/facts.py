@@ -9,7 +9,8 @@ themselves.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from tasks.data.manifest import ID_COLUMN, SPLITS, TEXT_COLUMN, FileEntry, Manifest
 from tasks.data.media_facts import LABELLED, OBJECTS, Ragged, media_facts, shown
-from tasks.data.read import read_shard
+from tasks.errors import Damaged
 from tasks.refs import Problem
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ ROWS_OF_CLASS = "row class size"
 CLASS_IN_TRAIN = "row class in training"
 INFINITE = "row infinite values"
 OTHER_GAPS = "row gaps in other columns"
+_CLASS_NUMBER = "row class number"
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,25 @@ class Shard:
     manifest: Manifest = field(repr=False)
     file: FileEntry
 
-    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows, row group after row group, so that one lies in memory at a time.
+
+        Raises:
+            Damaged: The file is missing or is not Parquet.
+        """
         filesystem, folder = fsspec.core.url_to_fs(self.url, **self.options)
-        return read_shard(
-            filesystem, f"{folder}/{self.file.path}", None if columns is None else list(columns)
-        )
+        path = f"{folder}/{self.file.path}"
+        wanted = None if columns is None else list(columns)
+        try:
+            with filesystem.open(path, "rb") as stored, pq.ParquetFile(stored) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, wanted)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise Damaged(
+                f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
+            ) from error
+        finally:
+            pa.default_memory_pool().release_unused()  # else a worker keeps the most that it ever needed
 
 
 @dataclass(frozen=True)
@@ -92,64 +109,83 @@ def shards_of(store: DatasetStore, manifest: Manifest) -> list[Shard]:
 
 def summarised(shard: Shard) -> Summary:
     """The first pass over a shard: everything in it is read and decoded."""
-    manifest, table = shard.manifest, shard.read()
+    parts = [_summary(table, shard.manifest) for table in shard.read()]
+    contents = [part.contents for part in parts if part.contents is not None]
+    spans = [part.label_range for part in parts if part.label_range]
+    ragged = [part.categories for part in parts if part.categories is not None]
+    return Summary(
+        ids=np.concatenate([part.ids for part in parts]),
+        contents=np.concatenate(contents) if contents else None,
+        labels=dict(sum((Counter(part.labels) for part in parts), Counter())),
+        unlabelled=sum(part.unlabelled for part in parts),
+        gaps=dict(sum((Counter(part.gaps) for part in parts), Counter())),
+        label_range=(min(low for low, _ in spans), max(high for _, high in spans)) if spans else None,
+        media={name: np.concatenate([part.media[name] for part in parts]) for name in parts[0].media},
+        categories=Ragged.joined(ragged) if ragged else None,
+    )
+
+
+def _summary(table: pa.Table, manifest: Manifest) -> Summary:
     compared = len(manifest.splits) > 1
-    ids = hashes(table[ID_COLUMN])
+    ids, label = hashes(table[ID_COLUMN]), table[manifest.label]
     if manifest.problem.is_table:
         frame = table.select([feature.name for feature in manifest.features]).to_pandas()
         gaps = {str(name): int(count) for name, count in frame.isna().sum().items()}
         contents = pd.util.hash_pandas_object(frame, index=False).to_numpy() if compared else None
-        label = table[manifest.label]
-        unlabelled = label.null_count
         if manifest.problem.is_classification:
-            return Summary(ids, contents, _counts(label), unlabelled, gaps)
+            return Summary(ids, contents, _counts(label), label.null_count, gaps)
         ends = pc.min_max(label).as_py()
         span = None if ends["min"] is None else (ends["min"], ends["max"])
-        return Summary(ids, contents, {}, unlabelled, gaps, span)
+        return Summary(ids, contents, {}, label.null_count, gaps, span)
     contents = _media_hashes(table, manifest) if compared else None
     facts, categories = media_facts(table, manifest)
     if categories is None:
-        label = table[manifest.label]
         return Summary(ids, contents, _counts(label), label.null_count, media=facts)
     # A map counts once for each class in it, an image once for each object.
     numbers, counts = np.unique(categories.values, return_counts=True)
     labels = dict(zip(numbers.tolist(), counts.tolist(), strict=True))
-    unlabelled = int((~facts[LABELLED]).sum())
-    return Summary(ids, contents, labels, unlabelled, media=facts, categories=categories)
+    return Summary(ids, contents, labels, label.null_count, media=facts, categories=categories)
 
 
-def facts_frame(shard: Shard, table: pa.Table, standing: Standing, complete: Sequence[str]) -> pd.DataFrame:
+def facts_frame(shard: Shard, stored: pd.DataFrame, standing: Standing) -> pd.DataFrame:
     """The second pass over a shard: a line for each row, with a fresh index.
 
     Args:
         shard: The shard.
-        table: Its rows, with the `columns_of_facts`.
+        stored: The `stored_facts` of its rows.
         standing: How its rows stand to all others.
-        complete: Feature columns that have no gap in any shard.
     """
     manifest = shard.manifest
-    frame = pd.DataFrame(
-        {
-            ROW_ID: table[ID_COLUMN].to_pandas(),
-            ROW_SPLIT: shard.file.split,
-            REPEATED_ID: standing.repeated,
-            IN_OTHER_SPLIT: standing.copied,
-        }
-    )
+    frame = stored.assign(**{ROW_SPLIT: shard.file.split, REPEATED_ID: False, IN_OTHER_SPLIT: False})
+    frame.loc[standing.repeated, REPEATED_ID] = True
+    frame.loc[standing.copied, IN_OTHER_SPLIT] = True
     for name, values in shown(standing.media).items():
         frame[name] = values
     if standing.categories is not None:
-        count = OBJECTS if manifest.problem.has_objects else None
-        numbers = standing.media[count] if count else standing.categories.lengths
+        numbers = standing.media[OBJECTS] if manifest.problem.has_objects else standing.categories.lengths
         frame[ROW_LABEL] = np.where(standing.media[LABELLED], numbers, np.nan)
         frame[ROWS_OF_CLASS] = standing.smallest_class()
         frame[CLASS_IN_TRAIN] = standing.trained_classes()
     elif manifest.problem.is_classification:
-        codes = table[manifest.label].to_pandas()
-        frame[ROW_LABEL] = class_names(codes, manifest).to_numpy()
+        codes = frame.pop(_CLASS_NUMBER)
         frame[ROWS_OF_CLASS] = codes.map(standing.rows_of_class)
         frame[CLASS_IN_TRAIN] = codes.isin(list(standing.trained)) | codes.isna()
-    else:
+    return frame
+
+
+def stored_facts(table: pa.Table, manifest: Manifest, complete: Sequence[str]) -> pd.DataFrame:
+    """What rows say by themselves, but for their files.
+
+    Args:
+        table: Rows, with the `columns_of_facts`.
+        manifest: Their version.
+        complete: Feature columns that have no gap in any shard.
+    """
+    frame = pd.DataFrame({ROW_ID: table[ID_COLUMN].to_pandas()})
+    if manifest.problem.is_classification:
+        frame[_CLASS_NUMBER] = table[manifest.label].to_pandas()
+        frame[ROW_LABEL] = class_names(table[manifest.label], manifest)
+    elif manifest.problem.is_table:
         frame[ROW_LABEL] = table[manifest.label].to_pandas()
     if manifest.problem.is_table:
         numeric = [feature.name for feature in manifest.features if feature.type == "numeric"]
@@ -174,17 +210,21 @@ def own_columns(manifest: Manifest) -> list[str]:
     return [ID_COLUMN, *features, *labels]
 
 
-def own_frame(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def own_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
     """Stored columns as their owner knows them: classes by their names."""
+    frame: pd.DataFrame = table.to_pandas()
     if manifest.problem.is_classification and manifest.label in frame:
-        return frame.assign(**{manifest.label: class_names(frame[manifest.label], manifest)})
+        return frame.assign(**{manifest.label: class_names(table[manifest.label], manifest)})
     return frame
 
 
-def class_names(codes: pd.Series, manifest: Manifest) -> pd.Series:
+def class_names(codes: pa.ChunkedArray, manifest: Manifest) -> pd.Series:
     """Names of class numbers. A number that stands for no class is shown as it is."""
-    names = dict(enumerate(manifest.classes))
-    return codes.map(lambda code: names.get(int(code), str(int(code))), na_action="ignore").astype("str")
+    distinct = codes.unique()
+    known = dict(enumerate(manifest.classes))
+    names = [None if code is None else known.get(code, str(code)) for code in distinct.to_pylist()]
+    series: pd.Series = pa.array(names, pa.string()).take(pc.index_in(codes, distinct)).to_pandas()
+    return series
 
 
 def hashes(texts: pa.ChunkedArray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from tasks.data.expectations import Outcome, merged, run, words
 from tasks.data.facts import (
@@ -18,6 +19,7 @@ from tasks.data.facts import (
     facts_frame,
     own_columns,
     own_frame,
+    stored_facts,
 )
 from tasks.data.manifest import ID_COLUMN, Manifest
 from tasks.data.media_facts import shown
@@ -56,10 +58,13 @@ class Partition:
         names = list(dict.fromkeys(name for rule in by_column for name in columns_of(rule)))
         facts, columns = [], []
         for shard, standing in zip(self.shards, self.standings, strict=True):
-            stored = [name for name in own_columns(shard.manifest) if name in names]
-            table = shard.read(list(dict.fromkeys([*columns_of_facts(shard.manifest), *stored])))
-            facts.append(facts_frame(shard, table, standing, self.complete))
-            columns.append(_columns(shard, names, table.select(stored).to_pandas(), standing.media))
+            own = [name for name in own_columns(shard.manifest) if name in names]
+            stored, about = [], []
+            for table in shard.read(list(dict.fromkeys([*columns_of_facts(shard.manifest), *own]))):
+                about.append(stored_facts(table, shard.manifest, self.complete))
+                stored.append(own_frame(table.select(own), shard.manifest))
+            facts.append(facts_frame(shard, pd.concat(about, ignore_index=True), standing))
+            columns.append(_columns(shard, names, stored, standing.media))
         frame = pd.concat(facts, ignore_index=True)
         of_facts = iter(run(frame, by_fact, frame[ROW_ID]))
         of_columns = iter(run(pd.concat(columns, ignore_index=True), by_column, frame[ROW_ID]))
@@ -81,10 +86,10 @@ class WholeColumns:
             return run(pd.DataFrame(columns=known_columns(manifest)), self.rules)
         names = columns_of(self.rules[0]) or [ID_COLUMN]
         stored = [name for name in own_columns(manifest) if name in names]
-        parts = [
-            _columns(shard, names, shard.read(stored or [ID_COLUMN]).select(stored).to_pandas(), media)
-            for shard, media in zip(self.shards, self.media, strict=True)
-        ]
+        parts = []
+        for shard, media in zip(self.shards, self.media, strict=True):
+            tables = shard.read(stored) if stored else ()
+            parts.append(_columns(shard, names, [own_frame(table, manifest) for table in tables], media))
         frame = pd.concat(parts, ignore_index=True)
         parts.clear()
         return [replace(one, examples=self._ids(one.positions)) for one in run(frame, self.rules)]
@@ -95,7 +100,8 @@ class WholeColumns:
         for position in positions:
             place = int(np.searchsorted(ends, position, side="right"))
             first = int(ends[place]) - self.shards[place].file.rows
-            ids.append(str(self.shards[place].read([ID_COLUMN])[ID_COLUMN][position - first]))
+            stored = pa.concat_tables(list(self.shards[place].read([ID_COLUMN])))
+            ids.append(str(stored[ID_COLUMN][position - first]))
         return tuple(ids)
 
 
@@ -201,13 +207,13 @@ def _partitions(
 
 
 def _columns(
-    shard: Shard, names: Sequence[str], stored: pd.DataFrame, media: Mapping[str, np.ndarray]
+    shard: Shard, names: Sequence[str], stored: Sequence[pd.DataFrame], media: Mapping[str, np.ndarray]
 ) -> pd.DataFrame:
-    """The columns that expectations name: as stored, or known of the files."""
-    frame = own_frame(stored, shard.manifest)
+    """The columns of a shard that expectations name: as stored, and what is known of the files."""
+    index = pd.RangeIndex(shard.file.rows)
+    frame = pd.concat(stored, ignore_index=True) if stored else pd.DataFrame(index=index)
     facts = shown(dict(media))
     more: dict[str, Any] = {name: facts[name] for name in names if name not in frame and name in facts}
     if ROW_SPLIT in names and ROW_SPLIT not in frame:
         more[ROW_SPLIT] = shard.file.split
-    index = pd.RangeIndex(shard.file.rows)
     return pd.concat([frame, pd.DataFrame(more, index=index)], axis=1) if more else frame

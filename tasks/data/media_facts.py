@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,13 @@ class Ragged:
 
     values: np.ndarray
     lengths: np.ndarray
+
+    @staticmethod
+    def joined(parts: Sequence[Ragged]) -> Ragged:
+        """The rows of all parts, one after the other."""
+        return Ragged(
+            np.concatenate([part.values for part in parts]), np.concatenate([part.lengths for part in parts])
+        )
 
     def reduced(self, numbers: np.ndarray, ufunc: np.ufunc, empty: Any) -> np.ndarray:
         """One number for each row out of a number for each value; `empty` for a row without any."""

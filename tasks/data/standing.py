@@ -22,8 +22,8 @@ class Standing:
     """How the n rows of a shard stand to the rest of their version; small, so that it travels.
 
     Attributes:
-        repeated: bool [n], the id stands elsewhere too.
-        copied: bool [n], the content stands in another split too.
+        repeated: Positions of rows whose id stands elsewhere too.
+        copied: Positions of rows whose content stands in another split too.
         rows_of_class: Rows (or objects) of each class number, over all splits.
         trained: Class numbers that the training rows have.
         media: Facts of the first pass, [n] each.
@@ -99,10 +99,8 @@ def standings_of(shards: Sequence[Shard], summaries: Sequence[Summary], totals: 
     trained = frozenset(number for number, count in totals.labels.get("train", {}).items() if count)
     return [
         Standing(
-            repeated=_among(summary.ids, repeated),
-            copied=np.zeros(len(summary.ids), np.bool_)
-            if summary.contents is None
-            else _among(summary.contents, copied),
+            repeated=_places(summary.ids, repeated),
+            copied=_places(summary.contents, copied),
             rows_of_class=rows_of_class,
             trained=trained,
             media=summary.media,
@@ -123,25 +121,32 @@ def rows_by_class(totals: Totals, manifest: Manifest) -> dict[str, dict[str, int
 
 def _repeated(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Values that occur more than once, sorted."""
-    values = np.concatenate(parts)
-    values.sort()
+    values = _sorted(parts)
     return np.unique(values[1:][values[1:] == values[:-1]])
 
 
 def _shared(groups: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
     """Values that occur in more than one group, sorted."""
-    distinct = [np.unique(np.concatenate(group)) for group in groups]
-    found = [
-        np.intersect1d(one, other, assume_unique=True)
-        for place, one in enumerate(distinct)
-        for other in distinct[place + 1 :]
-    ]
-    return np.unique(np.concatenate(found)) if found else np.empty(0, np.uint64)
+    if len(groups) < 2:
+        return np.empty(0, np.uint64)
+    found = []
+    ordered = [_sorted(group) for group in groups]
+    for place, one in enumerate(ordered):
+        for other in ordered[place + 1 :]:
+            small, large = sorted((one, other), key=len)
+            found.append(np.unique(small[_places(small, large)]))
+    return np.unique(np.concatenate(found))
 
 
-def _among(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """bool: which values are among the chosen ones, which are sorted."""
-    if not len(chosen):
-        return np.zeros(len(values), np.bool_)
-    places = np.searchsorted(chosen, values)
-    return np.asarray(chosen[np.minimum(places, len(chosen) - 1)] == values)
+def _sorted(parts: Sequence[np.ndarray]) -> np.ndarray:
+    values = np.concatenate(parts)
+    values.sort()  # in place: these are the largest arrays of a validation
+    return values
+
+
+def _places(values: np.ndarray | None, chosen: np.ndarray) -> np.ndarray:
+    """Positions of the values that are among the chosen ones, which are sorted."""
+    if values is None or not len(chosen):
+        return np.empty(0, np.int64)
+    places = np.minimum(np.searchsorted(chosen, values), len(chosen) - 1)
+    return np.flatnonzero(chosen[places] == values)
