@@ -16,7 +16,6 @@ import fsspec
 from tasks.data.addresses import is_inside, local_path, protocol_of, real_folders
 from tasks.data.config_store import ExportConfig
 from tasks.data.manifest import Manifest
-from tasks.data.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound, Unavailable
 
 EXPORTS = "exports"
@@ -86,9 +85,9 @@ def remove_links(folder: str | os.PathLike[str], name: str, versions: Sequence[s
 
 def to_destination(
     destination: str,
-    store: DatasetStore,
     options: Mapping[str, Any],
     roots: Sequence[str] | None,
+    closed: Sequence[str],
     size: int,
     write: Write,
 ) -> str:
@@ -96,9 +95,9 @@ def to_destination(
 
     Args:
         destination: Absolute path or s3:// URL, ending in .zip.
-        store: The dataset store, which nothing is written into.
         options: fsspec storage options for S3.
         roots: Local folders that may be written to; None for any.
+        closed: Folders and URLs that nothing is written into, such as the dataset store's.
         size: About how many bytes it will have.
         write: Writes the content.
 
@@ -111,14 +110,14 @@ def to_destination(
             f"{destination!r} is not the name of a zip file", allowed="a name ending in .zip"
         )
     if protocol_of(destination) == "file":
-        path = Path(_allowed(destination, store, roots))
+        path = Path(_allowed(destination, roots, closed))
         _require_space(path.parent, size)
         with _new_file(path) as file:
             write(file)
         return str(path)
     filesystem, path = fsspec.core.url_to_fs(destination, **options)
-    inside = not store.is_local and is_inside(f"/{path}", f"/{store.root}")
-    if inside:
+    inner = [folder.removeprefix("s3://") for folder in closed if folder.startswith("s3://")]
+    if any(is_inside(f"/{path}", f"/{folder}") for folder in inner):
         raise NotAllowed("The dataset store is not a place for exports", where=destination)
     if filesystem.exists(path):
         raise _taken(destination)
@@ -135,7 +134,7 @@ def to_destination(
     return destination
 
 
-def _allowed(destination: str, store: DatasetStore, roots: Sequence[str] | None) -> str:
+def _allowed(destination: str, roots: Sequence[str] | None, closed: Sequence[str]) -> str:
     given = destination.removeprefix("file://")
     if not given.startswith("/"):
         raise InvalidSettings(
@@ -143,10 +142,9 @@ def _allowed(destination: str, store: DatasetStore, roots: Sequence[str] | None)
         )
     path = Path(local_path(destination))
     target = os.path.join(os.path.realpath(path.parent), path.name)
-    closed = real_folders([store.url])
     allowed = roots is None or any(is_inside(target, root) for root in real_folders(roots))
     hidden = any(part.startswith(".") for part in Path(target).parts)
-    if not allowed or hidden or any(is_inside(target, folder) for folder in closed):
+    if not allowed or hidden or any(is_inside(target, folder) for folder in real_folders(closed)):
         raise NotAllowed(
             f"Nothing is written to {destination}",
             where=target,

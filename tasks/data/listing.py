@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tasks.data.access import DatasetCard
 from tasks.data.config_store import ListConfig
@@ -40,7 +41,9 @@ class Line:
 
     @property
     def created_at(self) -> str:
-        return self.manifest.created_at if self.manifest else self.version
+        if self.manifest is not None:
+            return self.manifest.created_at
+        return datetime.strptime(self.version[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
 
 
 def list_datasets(store: DatasetStore, config: ListConfig) -> list[Line]:

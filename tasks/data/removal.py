@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tasks.data.config_store import DeleteConfig
@@ -36,14 +36,19 @@ def delete(store: DatasetStore, config: DeleteConfig, users: Users) -> list[str]
         NotAllowed: It is somebody else's, or in use: the message names by what.
     """
     store.require_owner(config.name, "delete versions of")
-    there = [one for one in store.versions(config.name) if store.is_finished(config.name, one)]
-    doomed = there if config.version == ALL else [config.version]
-    if config.version not in (ALL, *there):
+    there = {
+        version: _readable(store, config.name, version)
+        for version in store.versions(config.name)
+        if store.is_finished(config.name, version)
+    }
+    doomed = list(there) if config.version == ALL else [config.version]
+    if config.version != ALL and config.version not in there:
         store.get(config.name, config.version)  # says what there is instead
         raise NotFound(f"The dataset {config.name} has no version {config.version}")
-    _require_unused(store, config.name, doomed, there, users)
-    # The youngest first: a version whose parent is gone has lost its raw rows.
-    for version in reversed(doomed):
+    _require_unused(config.name, doomed, there.values(), users)
+    # The youngest first: one whose parent is gone has lost its raw rows.
+    doomed.sort(key=lambda version: one.created_at if (one := there[version]) else "", reverse=True)
+    for version in doomed:
         store.delete(config.name, version)
     return doomed
 
@@ -81,10 +86,8 @@ def _pages(search: Callable[..., Any], **how: Any) -> list[Any]:
     return found
 
 
-def _require_unused(
-    store: DatasetStore, name: str, doomed: Sequence[str], there: Sequence[str], users: Users
-) -> None:
-    stay = [one for version in there if version not in doomed if (one := _readable(store, name, version))]
+def _require_unused(name: str, doomed: Sequence[str], there: Iterable[Manifest | None], users: Users) -> None:
+    stay = [one for one in there if one is not None and one.version not in doomed]
     children = [f"{one.name}@{one.version}" for one in stay if one.parent in doomed]
     if children:
         raise NotAllowed(

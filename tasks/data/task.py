@@ -45,6 +45,7 @@ CLUSTER_BYTES = 64 * 2**20
 PROGRESS_AFTER_S = 2.0
 PROGRESS_EVERY_S = 1.0
 SUITE_BYTES = 2**20
+STORE_FOLDERS = ("datasets", "annotations", "predictions", "workspaces")
 
 
 def asking_user() -> str:
@@ -84,7 +85,7 @@ def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 
     config: IngestConfig = inputs["config"]
     block = cast(ObjectStore, ObjectStore.load(inputs["site"]))
-    found = digest(config, _options(config.source, block), block.source_roots)
+    found = digest(config, _options(config.source, block), block.source_roots, closed=_closed(block))
     return {"source files": found}
 
 
@@ -115,9 +116,13 @@ def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     for folder in remove_remains(store):
         log.info("Removed what a writer left that was killed: %s", folder)
     block = cast(ObjectStore, ObjectStore.load(site))
-    with opened(config, _options(config.source, block), block.source_roots) as source:
+    options, closed = _options(config.source, block), _closed(block)
+    with (
+        shown(f"Unpacking of {config.source}") as unpacking,
+        opened(config, options, block.source_roots, closed=closed, progress=unpacking) as source,
+    ):
         log.info("Reading %d files of %s", len(source.paths), config.source)
-        small = config.problem.is_table and int(source.sizes.sum()) < CLUSTER_BYTES
+        small = config.problem.is_table and source.bytes < CLUSTER_BYTES
         with _client(site, needed=not small) as client, shown(f"Ingest of {config.name}") as progress:
             ref = ingest(config, store, client, source, progress, user, log.warning)
     log.info("Ingested %s: %d rows at %s", ref, ref.rows, ref.url)
@@ -241,7 +246,7 @@ def export_dataset(dataset: DatasetChoice, config: ExportConfig, site: str = "lo
             block = cast(ObjectStore, ObjectStore.load(site))
             options = _options(config.destination, block)
             written = delivery.to_destination(
-                config.destination, store, options, block.source_roots, size, write
+                config.destination, options, block.source_roots, _closed(block), size, write
             )
             create_markdown_artifact(f"# {title}\n\nExported to `{written}`", key="export")
             return written
@@ -350,6 +355,11 @@ def _options(address: str, block: ObjectStore) -> dict[str, Any]:
     return block.storage_options if same else {}
 
 
+def _closed(block: ObjectStore) -> list[str]:
+    """Folders of the store that nothing is read from or exported to by address: access goes by name."""
+    return [f"{block.url.rstrip('/')}/{folder}" for folder in STORE_FOLDERS]
+
+
 def _suite(config: ValidateConfig, site: str) -> str | None:
     """The text of the user's expectation suite, read under the same rules as any source."""
     if config.suite is None:
@@ -358,8 +368,9 @@ def _suite(config: ValidateConfig, site: str) -> str | None:
 
     block = cast(ObjectStore, ObjectStore.load(site))
     source = IngestConfig(source=config.suite, name="suite")
-    with opened(source, _options(config.suite, block), block.source_roots) as found:
-        if len(found.paths) != 1 or int(found.sizes.sum()) > SUITE_BYTES:
+    options = _options(config.suite, block)
+    with opened(source, options, block.source_roots, closed=_closed(block)) as found:
+        if len(found.paths) != 1 or found.bytes > SUITE_BYTES:
             raise InvalidData(
                 f"{config.suite} is not one JSON file of at most {SUITE_BYTES // 2**20} MiB",
                 where=config.suite,
