@@ -26,6 +26,8 @@ from tasks.refs import LOCAL_USER, DatasetRef
 if TYPE_CHECKING:
     from distributed import Client
 
+_log = logging.getLogger(__name__)
+
 MOST_NAMED = 20
 """A refusal names so many files."""
 
@@ -43,7 +45,7 @@ def ingest(
     source: Source | None = None,
     progress: Progress = silent,
     owner: str = LOCAL_USER,
-    warn: Callable[[str], None] = logging.getLogger(__name__).warning,
+    warn: Callable[[str], None] = _log.warning,
 ) -> DatasetRef:
     """Make a dataset version of the source.
 
@@ -91,9 +93,7 @@ def ingest(
         )
 
 
-def _judge(
-    faults: Sequence[str], source: Source, config: IngestConfig, warn: Callable[[str], None]
-) -> None:
+def _judge(faults: Sequence[str], source: Source, config: IngestConfig, warn: Callable[[str], None]) -> None:
     """Refuse the source for its unreadable files, or let them go with a warning."""
     named = listed(faults, MOST_NAMED)
     if config.unreadable == "refuse":

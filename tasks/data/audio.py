@@ -1,0 +1,60 @@
+"""What a sound file must be to come into the store; it is kept as it is."""
+
+from __future__ import annotations
+
+import io
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+AUDIO_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
+"""As libsndfile names them."""
+
+MAX_SAMPLES = 2**28
+"""Samples of all channels together, a gigabyte when decoded: 93 minutes of one channel at 48 kHz."""
+
+_BLOCK_FRAMES = 65_536
+_MAGICS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3")
+
+
+def check_sound(content: bytes) -> None:
+    """Decode a sound file to its end.
+
+    Raises:
+        ValueError, RuntimeError: It is no such file, is damaged, cut short or too long.
+    """
+    import soundfile
+
+    if not content:
+        raise ValueError("an empty file")
+    mp3 = content[:1] == b"\xff" and content[1] & 0xE0 == 0xE0 if len(content) > 1 else False
+    if not content.startswith(_MAGICS) and not mp3:
+        raise ValueError("not a WAV, FLAC, Ogg or MP3 file")
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            if sound.format not in AUDIO_FORMATS:
+                raise ValueError(f"a {sound.format} file, which is not read")
+            if sound.frames * sound.channels > MAX_SAMPLES:
+                raise ValueError(f"{sound.frames:,} frames, more than {MAX_SAMPLES // sound.channels:,}")
+            frames = 0
+            while block := len(sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
+                frames += block
+            if frames != sound.frames or _is_cut_short(content):
+                raise ValueError("cut short")
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"damaged: {error.error_string}") from None
+
+
+def _is_cut_short(content: bytes) -> bool:
+    """Whether the container says that more should follow, which libsndfile passes over."""
+    if content[:4] == b"RIFF":
+        place = 12
+        while place + 8 <= len(content):
+            kind, size = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
+            if kind == b"data":
+                # Recorders that stream cannot know the size, and leave 0 or the largest number.
+                return size not in (0, 0xFFFFFFFF) and place + 8 + size > len(content)
+            place += 8 + size + size % 2
+        return True
+    if content[:4] == b"OggS":
+        last = content.rfind(b"OggS")
+        return not content[last + 5] & 4  # the last page carries the sign that the stream ends
+    return False
