@@ -98,9 +98,8 @@ def is_inside(path: str, folder: str) -> bool:
 
 def is_clutter(path: str) -> bool:
     """Whether a relative path is hidden, or what a desktop left."""
-    if path == ".":
-        return False
-    return any(part.startswith(".") or part in CLUTTER for part in path.split("/"))
+    parts = path.split("/")
+    return any((part.startswith(".") and part not in (".", "..")) or part in CLUTTER for part in parts)
 
 
 def name_fault(path: str) -> str:

@@ -74,7 +74,7 @@ class TarArchive:
                     packed_bytes = raw.tell() - before + _READ_AHEAD_BYTES[self._kind]
                 yield _member(info, packed_bytes), content
             with _as_broken(name):
-                while stream.read(2**20):  # to the checksum at the end
+                while not stream.ended and stream.read(2**20):  # to the checksum at the end
                     pass
 
 
@@ -96,6 +96,7 @@ class _Counted:
             max(RATIO_FROM_BYTES, MOST_RATIO * packed_bytes) if kind != "tar" else most_bytes
         )
         self._bytes = 0
+        self.ended = False
 
     def read(self, size: int) -> bytes:
         try:
@@ -104,6 +105,9 @@ class _Counted:
             if error.errno is not None:
                 raise
             raise tarfile.ReadError(str(error)) from error
+        if not block and self.ended:  # or the stream would be read for as long as a header says
+            raise tarfile.ReadError("unexpected end of data")
+        self.ended = not block
         self._bytes += len(block)
         if self._bytes > self._most_by_ratio:
             raise Broken(f"unpacks to more than {MOST_RATIO} times its size")

@@ -132,7 +132,7 @@ def opened(
             filesystem, root = fsspec.core.url_to_fs(source.url, **source.options)
             filesystem.get_file(f"{root}/{source.paths[0]}", str(packed))
         files = folder / "files"
-        files.mkdir()
+        files.mkdir(mode=0o700)
         unpack(packed, kind, files, source.given, int(config.max_unpacked_gib * 2**30), progress)
         if packed.parent == folder:
             packed.unlink()
