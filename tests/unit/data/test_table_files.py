@@ -1,4 +1,4 @@
-"""Table files are read alike in one piece and in chunks, cells of text keep their letters, faults are named."""
+"""Table files are read alike in one piece and in chunks, cells keep their letters, faults are named."""
 
 from __future__ import annotations
 
