@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tasks.data.partitions import Progress
     from tasks.data.store import DatasetStore
-    from tasks.data.validate import ValidationReport
+    from tasks.data.validate_report import ValidationReport
 
 CLUSTER_BYTES = 64 * 2**20
 """A table with as many bytes is worth a cluster, which takes a second or two to start."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from tasks.data.store import DatasetStore
-    from tasks.data.validate import ValidationReport
+    from tasks.data.validate_report import ValidationReport
     from tasks.register.gate import Decision
 
 

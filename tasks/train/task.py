@@ -81,10 +81,16 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
 
 @task(name="find run", task_run_name="find run {run_id}")
 def find_run(run_id: str, site: str = "local") -> RunRef:
-    """The reference to a training that finished earlier, from the id on its MLflow page."""
+    """The reference to a training that finished earlier, from the id on its MLflow page.
+
+    Raises:
+        NotFound: There is no such training, or it was on somebody else's private dataset.
+    """
     from tasks.train.train import find_run as find
 
-    return find(cast(MlflowServer, MlflowServer.load(site)).client(), run_id)
+    run = find(cast(MlflowServer, MlflowServer.load(site)).client(), run_id)
+    open_store(site).open(run.dataset)
+    return run
 
 
 @contextmanager
