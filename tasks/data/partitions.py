@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -54,6 +55,32 @@ def map_partitions(
         stop(dask, futures)
         raise
     return results
+
+
+def each_partition(
+    function: Callable[[Item], Result], partitions: Iterable[Item], client: Client | None
+) -> Iterator[Result]:
+    """The same as `map_partitions`, one result after the other.
+
+    Only so many tasks are under way that no worker waits, so that neither their arguments nor their
+    results ever lie in memory together.
+    """
+    if client is None:
+        yield from map(function, partitions)
+        return
+    dask: Any = client
+    ahead = 4 * max(1, sum(dask.nthreads().values()))
+    waiting: deque[Any] = deque()
+    try:
+        for partition in partitions:
+            waiting.append(dask.submit(function, partition, pure=False))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        if waiting:
+            stop(dask, waiting)
 
 
 def stop(client: Any, futures: Iterable[Any]) -> None:

@@ -1,92 +1,129 @@
 """Preprocess: divide a dataset version, fit the steps on its training rows, apply them to all.
 
-A partition is one shard of the parent: Dask workers read it, apply the steps and write the new shards
-themselves, so that no rows pass through this process.
+Dask workers read the parent's shards, apply the steps and write the new shards themselves, so that no
+rows pass through this process. What is learned is found in rounds of small answers (see `fitting`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
-from tasks.data.config import PreprocessConfig, StepConfig
-from tasks.data.images import open_image, plain, plain_png_header, png
+from tasks.data.config import PreprocessConfig
+from tasks.data.division import divided
+from tasks.data.fitting import BYTES_AT_ONCE, fitted, rows_at_once
 from tasks.data.listed import listed
-from tasks.data.manifest import ID_COLUMN, Feature, FileEntry, FittedStep, Manifest
+from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FileEntry, FittedStep, Manifest
 from tasks.data.methods import METHODS
-from tasks.data.partitions import map_partitions
-from tasks.data.parts import Part, StoredShard, divided, features_of
+from tasks.data.partitions import Progress, map_partitions, silent
+from tasks.data.parts import Part, cut, shards_of
 from tasks.data.plan import planned_steps
-from tasks.data.preprocessing import apply_table_steps, bound_image_steps
-from tasks.data.read import contents_of
-from tasks.data.shards import ShardTarget, image_table, schema
+from tasks.data.prepared import empty_batch, prepared
+from tasks.data.shards import ShardTarget
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidData
-from tasks.refs import DatasetRef, Problem
+from tasks.refs import LOCAL_USER, DatasetRef
 
 if TYPE_CHECKING:
     from distributed import Client
-    from PIL import Image
+
+UNLABELLED = "unlabelled"
+"""Counted for rows without a label."""
 
 
 def preprocess(
-    ref: DatasetRef, config: PreprocessConfig, store: DatasetStore, client: Client | None = None
+    ref: DatasetRef,
+    config: PreprocessConfig,
+    store: DatasetStore,
+    client: Client | None = None,
+    progress: Progress = silent,
+    owner: str = LOCAL_USER,
 ) -> DatasetRef:
     """Make a version that is ready for training.
+
+    Rows without a label are left out, and counted with all others that do not come into the version.
 
     Args:
         ref: The version to start from.
         config: The steps, and how to divide rows where the version is not divided yet.
         store: The store that holds the version and gets the new one.
         client: Dask client; without one everything is done in this process.
+        progress: Hears of the partitions that are done, rounds of fitting among them.
+        owner: Who makes the version.
 
     Returns:
         The new version, or the one with the same content that is there already.
 
     Raises:
         InvalidSettings: A step does not apply to this data.
-        InvalidData: Rows have no label; gaps or text are left after the steps; images differ in size.
+        InvalidData: No row has a label; gaps or text are left after the steps; images differ in size.
     """
     manifest = store.open(ref)
     steps = planned_steps(manifest.problem, config)
-    shards = [
-        StoredShard(store.version_url(ref.name, ref.version), store.options, manifest, file)
-        for file in manifest.files
-    ]
-    parts = divided(shards, manifest, config.split, client)
-    fitted = _fitted([part for part in parts if part.split == "train"], steps, client)
-    features = _result_features(manifest, fitted)
+    shards = shards_of(store.version_url(ref.name, ref.version), store.options, manifest)
+    track = _Track(progress, len(shards) * (2 + sum(METHODS[step.method].learns for step in steps)))
+    division = divided(shards, manifest, config.split, client, lambda done, total: track.step())
+    fit, parts, left_out = fitted(division.parts, steps, client, track.step)
+    if division.unlabelled:
+        left_out[UNLABELLED] = division.unlabelled
+    features = _result_features(manifest, fit, division.folds)
+    parts = cut(parts, _rows_of_a_shard(manifest, features, fit))
     with store.writer(ref.name) as writer:
         counts = Counter(part.split for part in parts)
         seen: Counter[str] = Counter()
         jobs = []
         for part in parts:
-            jobs.append(
-                _Job(part, tuple(fitted), features, writer.target, seen[part.split], counts[part.split])
-            )
+            place = seen[part.split]
             seen[part.split] += 1
-        outcomes = map_partitions(_write, jobs, client)
-        _refuse_unfit(outcomes, manifest)
+            jobs.append(
+                _Job(part, tuple(fit), features, division.folds > 0, writer.target, place, counts[part.split])
+            )
+        track.expect(len(jobs))
+        outcomes = map_partitions(_write, jobs, client, lambda done, total: track.step())
+        _refuse_unfit(outcomes, manifest, {part.split for part in parts})
+        for outcome in outcomes:
+            for reason, count in outcome.left_out.items():
+                left_out[reason] = left_out.get(reason, 0) + count
         return writer.commit(
-            [outcome.file for outcome in outcomes],
+            [outcome.file for outcome in outcomes if outcome.file is not None],
             problem=manifest.problem,
             features=features,
             label=manifest.label,
             classes=manifest.classes,
+            folds=division.folds,
+            left_out=left_out,
             parent=manifest.version,
             method="preprocess",
             parameters={
                 "steps": [step.model_dump(mode="json") for step in steps],
                 "split": config.split.model_dump(mode="json"),
             },
-            preprocessing=(*manifest.preprocessing, *fitted),
+            preprocessing=(*manifest.preprocessing, *fit),
             source=str(ref),
+            owner=owner,
         )
+
+
+class _Track:
+    """Counts what is done. How many rounds a step needs to learn is known when it has learned."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def step(self) -> None:
+        self._done += 1
+        self._total = max(self._total, self._done)
+        self._progress(self._done, self._total)
+
+    def expect(self, more: int) -> None:
+        """Exactly so many steps are to come."""
+        self._total = self._done + more
 
 
 @dataclass(frozen=True)
@@ -94,6 +131,7 @@ class _Job:
     part: Part
     steps: tuple[FittedStep, ...]
     features: tuple[Feature, ...]
+    folds: bool
     target: ShardTarget
     index: int
     count: int
@@ -101,75 +139,49 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """The shard that was written, and what of it cannot be trained on."""
+    """The shard that was written, if a row came through, and what of it cannot be trained on."""
 
-    file: FileEntry
-    unlabelled: int
+    file: FileEntry | None
+    left_out: dict[str, int]
     gaps: dict[str, int]
     shapes: set[tuple[int, int, str]]
 
 
-def _fitted(train: Sequence[Part], steps: Sequence[StepConfig], client: Client | None) -> list[FittedStep]:
-    """Fit step by step: each learns from the training rows as the steps before it leave them."""
-    fitted: list[FittedStep] = []
-    for step in steps:
-        method = METHODS[step.method]
-        state: dict[str, Any] = {}
-        if method.learns:
-            passes = [_Pass(part, tuple(fitted), step) for part in train]
-            summaries = map_partitions(_summarise, passes, client)
-            state = method.learn(summaries, method.Parameters.model_validate(step.parameters))
-        fitted.append(FittedStep(method=method.name, parameters=step.parameters, state=state))
-    return fitted
+def _write(job: _Job) -> _Outcome:
+    """Apply the steps to one part and write its shard."""
+    result = prepared(job.part, job.steps, job.features, job.folds)
+    file = None
+    if result.table.num_rows:
+        file = job.target.write(job.part.split, job.index, job.count, result.table)
+    return _Outcome(file, dict(result.left_out), dict(result.gaps), result.shapes)
 
 
-@dataclass(frozen=True)
-class _Pass:
-    part: Part
-    before: tuple[FittedStep, ...]
-    step: StepConfig
-
-
-def _summarise(work: _Pass) -> Any:
-    method = METHODS[work.step.method]
-    table = work.part.read()
-    manifest = work.part.shard.manifest
+def _rows_of_a_shard(manifest: Manifest, features: Sequence[Feature], steps: Sequence[FittedStep]) -> int:
+    """How many rows a worker may make at once: prepared images are not compressed, unlike photographs."""
     if manifest.problem.is_table:
-        batch: Any = apply_table_steps(features_of(table, manifest), work.before)
-    else:
-        batch = _images(contents_of(table), work.before)
-    return method.summarise(batch, method.Parameters.model_validate(work.step.parameters))
+        return rows_at_once(len(features))
+    sizes = [step.parameters for step in steps if "width_px" in step.parameters]
+    if manifest.problem.modality != "image" or not sizes:
+        return max(file.rows for file in manifest.files)
+    return max(16, BYTES_AT_ONCE // (3 * int(sizes[-1]["width_px"]) * int(sizes[-1]["height_px"])))
 
 
-def _images(contents: Sequence[bytes], steps: Sequence[FittedStep]) -> Iterator[Image.Image]:
-    """One image after the other; not even decoded where no step changed it and it is plain as stored."""
-    bound = bound_image_steps(steps)
-    for content in contents:
-        image = open_image(content)
-        if bound or plain_png_header(content) is None:
-            image = plain(image)
-        for method, parameters, state in bound:
-            image = method.apply(image, parameters, state)
-        yield image
-
-
-def _result_features(manifest: Manifest, steps: Sequence[FittedStep]) -> tuple[Feature, ...]:
+def _result_features(manifest: Manifest, steps: Sequence[FittedStep], folds: int) -> tuple[Feature, ...]:
     """The columns after the steps."""
     if not manifest.problem.is_table:
         return manifest.features
-    layout = schema(manifest.problem, manifest.features, manifest.label, manifest.classes)
-    frame = apply_table_steps(features_of(layout.empty_table(), manifest), steps)
+    frame = empty_batch(manifest, steps).rows
     names = [str(column) for column in frame.columns]
-    taken = {ID_COLUMN, manifest.label}
+    taken = {ID_COLUMN, manifest.label, *([FOLD_COLUMN] if folds else [])}
     clashing = sorted({name for name in names if names.count(name) > 1 or name in taken})
     after = f"after preprocessing {manifest.name}@{manifest.version}"
     where = "preprocess.steps"
     if clashing:
         raise InvalidData(
-            f"Encoding makes columns of one name: {listed(clashing)} {after}",
+            f"There would be several columns of one name: {listed(clashing)} {after}",
             where=where,
             allowed="columns with names of their own",
-            mend="rename the columns in the source",
+            mend="rename columns with rename-columns, or in the source",
         )
     text = [name for name in names if frame[name].dtype != np.float64]
     if text:
@@ -186,65 +198,9 @@ def _result_features(manifest: Manifest, steps: Sequence[FittedStep]) -> tuple[F
     return tuple(Feature(name=name, type="numeric") for name in names)
 
 
-def _write(job: _Job) -> _Outcome:
-    """Apply the steps to one part and write its shard."""
-    table = job.part.read()
-    manifest = job.part.shard.manifest
-    gaps: dict[str, int] = {}
-    shapes: set[tuple[int, int, str]] = set()
-    if manifest.problem.is_table:
-        frame = apply_table_steps(features_of(table, manifest), job.steps)
-        missing = frame.isin([np.inf, -np.inf]).to_numpy() | frame.isna().to_numpy()
-        counts = missing.sum(axis=0)
-        gaps = {str(column): int(count) for column, count in zip(frame.columns, counts, strict=True) if count}
-        layout = schema(manifest.problem, job.features, manifest.label, manifest.classes)
-        columns = [
-            table[ID_COLUMN],
-            *(pa.array(frame[column]) for column in frame.columns),
-            table[manifest.label],
-        ]
-        result = pa.table(columns, schema=layout)
-    else:
-        bound = bound_image_steps(job.steps)
-        contents = []
-        for content in contents_of(table):
-            content, shape = _transformed(content, bound)
-            contents.append(content)
-            shapes.add(shape)
-        ids = table[ID_COLUMN].to_pylist()
-        result = image_table(ids, contents, table[manifest.label].to_pylist(), manifest.classes)
-    file = job.target.write(job.part.split, job.index, job.count, result)
-    return _Outcome(file, table[manifest.label].null_count, gaps, shapes)
-
-
-def _transformed(content: bytes, steps: Sequence[Any]) -> tuple[bytes, tuple[int, int, str]]:
-    """An image file after the steps, as PNG, with its width, height and mode.
-
-    A plain PNG file that no step would change is passed on as it is: PNG is lossless, so decoding and
-    encoding it again would give other bytes for the same pixels, at fifty times the cost. JPEG never
-    passes: every version after preprocessing is PNG, whose pixels do not depend on the decoder.
-    """
-    header = plain_png_header(content)
-    if header is not None and all(
-        method.keeps(header, parameters, state) for method, parameters, state in steps
-    ):
-        return content, (header.width_px, header.height_px, header.mode)
-    image = plain(open_image(content))
-    for method, parameters, state in steps:
-        image = method.apply(image, parameters, state)
-    return png(image), (image.width, image.height, image.mode)
-
-
-def _refuse_unfit(outcomes: Sequence[_Outcome], manifest: Manifest) -> None:
-    """Refuse what must not reach training: rows without label, gaps, images of several shapes."""
+def _refuse_unfit(outcomes: Sequence[_Outcome], manifest: Manifest, splits: set[str]) -> None:
+    """Refuse what must not reach training: gaps, images of several shapes, splits without rows."""
     where = f"{manifest.name}@{manifest.version}"
-    unlabelled = sum(outcome.unlabelled for outcome in outcomes)
-    if unlabelled:
-        raise InvalidData(
-            f"{unlabelled:,} of {manifest.rows:,} rows have no label",
-            where=where,
-            mend="label them, or take them out of the source",
-        )
     gaps: Counter[str] = Counter()
     for outcome in outcomes:
         gaps.update(outcome.gaps)
@@ -255,8 +211,20 @@ def _refuse_unfit(outcomes: Sequence[_Outcome], manifest: Manifest) -> None:
             where=where,
             mend="put the method impute first among the steps",
         )
+    empty = splits - {outcome.file.split for outcome in outcomes if outcome.file is not None}
+    if empty:
+        lost: Counter[str] = Counter()
+        for outcome in outcomes:
+            lost.update(outcome.left_out)
+        reasons = listed([f"{count:,} {reason}" for reason, count in lost.items()])
+        raise InvalidData(
+            f"No row of {listed(sorted(empty))} is left after preprocessing",
+            where=where,
+            allowed="at least one row in each split",
+            mend=f"leave fewer rows out ({reasons})",
+        )
     shapes = set().union(*(outcome.shapes for outcome in outcomes))
-    if manifest.problem is Problem.IMAGE_CLASSIFICATION and len(shapes) > 1:
+    if len(shapes) > 1:
         raise InvalidData(
             f"Images come out of preprocessing in {len(shapes)} sizes or colour modes: "
             + listed([f"{width} × {height} {mode}" for width, height, mode in sorted(shapes)]),

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.data.manifest import Feature, FittedStep
-from tasks.data.methods import METHODS, ImageMethod, TableMethod
+from tasks.data.methods import METHODS, AudioMethod, ImageMethod, TableMethod, TextMethod
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
+
+    from tasks.data.methods.method import Sound
+
+
+NOUNS = {"image": "images", "text": "texts", "audio": "sounds", "table": "tables"}
+"""What the data of a modality is called in messages."""
+
+Kind = TypeVar("Kind", ImageMethod, TextMethod, AudioMethod, TableMethod)
+BoundStep = tuple[Kind, Any, dict[str, Any]]
+"""A method, its parameters and its state."""
 
 
 class Preprocessing(BaseModel):
@@ -58,13 +68,34 @@ class Preprocessing(BaseModel):
             results.append(image)
         return results
 
+    def texts(self, texts: Sequence[str]) -> list[str]:
+        """Texts as they came to those that the model is given."""
+        results = []
+        for text in texts:
+            for method, parameters, state in self._text_steps:
+                text = method.apply(text, parameters, state)
+            results.append(text)
+        return results
+
+    def sounds(self, sounds: Sequence[Sound]) -> list[Sound]:
+        """Sounds as they were decoded to those that the model is given, as 16 bits hold them."""
+        from tasks.data.sounds import rounded
+
+        results = []
+        for sound in sounds:
+            for method, parameters, state in self._audio_steps:
+                sound = method.apply(sound, parameters, state)
+            results.append(rounded(sound))
+        return results
+
     def table(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A frame with the raw feature columns, in any order, to the model's columns (float64).
 
         The rows and the index stay as they are; other columns are left out.
 
         Raises:
-            InvalidData: A column is missing, or holds what is not a number where numbers belong.
+            InvalidData: A column is missing, or holds what is not a number where numbers belong; a value
+                is missing where training did without such rows.
         """
         frame = typed(frame, self.features)
         for method, parameters, state in self._table_steps:
@@ -72,12 +103,20 @@ class Preprocessing(BaseModel):
         return frame
 
     @cached_property
-    def _image_steps(self) -> list[tuple[ImageMethod, Any, dict[str, Any]]]:
-        return bound_image_steps(self.steps)
+    def _image_steps(self) -> list[BoundStep[ImageMethod]]:
+        return bound_steps(self.steps, ImageMethod)
 
     @cached_property
-    def _table_steps(self) -> list[tuple[TableMethod, Any, dict[str, Any]]]:
-        return bound_table_steps(self.steps)
+    def _text_steps(self) -> list[BoundStep[TextMethod]]:
+        return bound_steps(self.steps, TextMethod)
+
+    @cached_property
+    def _audio_steps(self) -> list[BoundStep[AudioMethod]]:
+        return bound_steps(self.steps, AudioMethod)
+
+    @cached_property
+    def _table_steps(self) -> list[BoundStep[TableMethod]]:
+        return bound_steps(self.steps, TableMethod)
 
     def to_json(self) -> str:
         """As one JSON document."""
@@ -89,27 +128,28 @@ class Preprocessing(BaseModel):
         return cls.model_validate_json(text)
 
 
-def bound_image_steps(steps: Sequence[FittedStep]) -> list[tuple[ImageMethod, Any, dict[str, Any]]]:
-    """Image methods with their parameters as models and their state."""
-    return [
-        (cast(ImageMethod, method), method.Parameters.model_validate(step.parameters), step.state)
-        for step in steps
-        for method in (_method(step, "image"),)
-    ]
+def bound_steps(steps: Sequence[FittedStep], kind: type[Kind]) -> list[BoundStep[Kind]]:
+    """Methods of one kind with their parameters as models and their state.
 
-
-def bound_table_steps(steps: Sequence[FittedStep]) -> list[tuple[TableMethod, Any, dict[str, Any]]]:
-    """Table methods with their parameters as models and their state."""
-    return [
-        (cast(TableMethod, method), method.Parameters.model_validate(step.parameters), step.state)
-        for step in steps
-        for method in (_method(step, "table"),)
-    ]
+    Raises:
+        InvalidData: A step is not of this kind, or of none that this version knows.
+    """
+    bound: list[BoundStep[Kind]] = []
+    for step in steps:
+        method = METHODS.get(step.method)
+        if not isinstance(method, kind):
+            raise InvalidData(
+                f"The preprocessing step {step.method!r} is not a method for {NOUNS[kind.applies_to]} "
+                "of this version",
+                allowed=", ".join(name for name, one in METHODS.items() if isinstance(one, kind)),
+            )
+        bound.append((method, method.Parameters.model_validate(step.parameters), step.state))
+    return bound
 
 
 def apply_table_steps(frame: pd.DataFrame, steps: Sequence[FittedStep]) -> pd.DataFrame:
     """A typed frame of features after the steps."""
-    for method, parameters, state in bound_table_steps(steps):
+    for method, parameters, state in bound_steps(steps, TableMethod):
         frame = method.apply(frame, parameters, state)
     return frame
 
@@ -179,13 +219,3 @@ def _word(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
-
-
-def _method(step: FittedStep, kind: str) -> ImageMethod | TableMethod:
-    method = METHODS.get(step.method)
-    if method is None or method.applies_to != kind:
-        raise InvalidData(
-            f"The preprocessing step {step.method!r} is not a method for {kind}s of this version",
-            allowed=", ".join(name for name, one in METHODS.items() if one.applies_to == kind),
-        )
-    return cast(ImageMethod | TableMethod, method)

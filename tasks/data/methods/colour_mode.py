@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import ImageMethod, MethodParameters, State
+from tasks.data.methods.method import Ask, Batch, ImageMethod, MethodParameters, State
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,13 +31,13 @@ class ColourMode(ImageMethod):
     learns = True
     sets_mode = True
 
-    def summarise(self, batch: Iterable[Image.Image], parameters: ColourModeParameters) -> set[str]:
-        return {image.mode for image in batch}
+    def summarise(self, question: Any, batch: Batch, parameters: ColourModeParameters) -> set[str]:
+        return {image.mode for image in batch.rows}
 
-    def learn(self, summaries: Sequence[set[str]], parameters: ColourModeParameters) -> State:
+    def learn(self, ask: Ask, like: Batch, parameters: ColourModeParameters) -> State:
         if parameters.mode != "as-trained":
             return {"mode": "L" if parameters.mode == "grey" else "RGB"}
-        return {"mode": "L" if set().union(*summaries) == {"L"} else "RGB"}
+        return {"mode": "L" if set().union(*ask("modes")) == {"L"} else "RGB"}
 
     def apply(self, image: Image.Image, parameters: ColourModeParameters, state: State) -> Image.Image:
         return image if image.mode == state["mode"] else image.convert(state["mode"])

@@ -1,28 +1,38 @@
-"""Fill in missing values."""
+"""Fill in missing values, or leave out the rows that have them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import MethodParameters, State, TableMethod, is_numeric
+from tasks.data.methods.method import (
+    Ask,
+    Batch,
+    MethodParameters,
+    State,
+    TableMethod,
+    chosen,
+    is_numeric,
+    replaced,
+)
 from tasks.errors import InvalidData
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 
 class ImputeParameters(MethodParameters):
     """Parameters of `Impute`."""
 
-    numeric: Literal["mean", "median", "most-frequent", "constant"] = Field(
-        default="median", description="What fills a gap in a numeric column."
+    numeric: Literal["mean", "median", "most-frequent", "constant", "drop"] = Field(
+        default="median",
+        description="What fills a gap in a numeric column; drop leaves out every row with one.",
     )
-    categorical: Literal["most-frequent", "constant"] = Field(
-        default="most-frequent", description="What fills a gap in a categorical column."
+    categorical: Literal["most-frequent", "constant", "drop"] = Field(
+        default="most-frequent",
+        description="What fills a gap in a categorical column; drop leaves out every row with one.",
     )
     numeric_constant: float = Field(
         default=0.0, allow_inf_nan=False, description="The number for numeric: constant."
@@ -30,72 +40,118 @@ class ImputeParameters(MethodParameters):
     categorical_constant: str = Field(
         default="missing", min_length=1, max_length=256, description="The word for categorical: constant."
     )
+    columns: tuple[str, ...] = Field(
+        default=(), max_length=10_000, description="Only these columns; empty takes all."
+    )
 
 
 class Impute(TableMethod):
-    """State: `fill`, the value of every column that was there at training.
+    """State: `fill`, the value of every column that was there at training; `drop`, the columns without.
 
-    A fill is learned for columns without gaps too: a request may have a gap where training had none.
+    A fill is learned for columns without gaps too: a request may have a gap where training had none. A
+    row that a version does without is refused in a request, where nothing is left out silently.
     """
 
     name = "impute"
     Parameters = ImputeParameters
     learns = True
     mends_missing_values = True
+    leaves_out = "missing values"
 
-    def summarise(self, batch: pd.DataFrame, parameters: ImputeParameters) -> dict[str, Any]:
-        """Values of a column (numbers, for the median) or how often each occurs."""
-        found: dict[str, Any] = {}
-        for column in batch.columns:
-            present = batch[column].dropna()
-            found[column] = present.to_numpy() if is_numeric(batch[column]) else Counter(present)
-        return found
+    def summarise(self, question: Any, batch: Batch, parameters: ImputeParameters) -> Any:
+        from tasks.data.summaries import ExactSum, Ranks, Tally, sampled
 
-    def learn(self, summaries: Sequence[dict[str, Any]], parameters: ImputeParameters) -> State:
-        import numpy as np
+        frame: pd.DataFrame = batch.rows
+        if isinstance(question, Ranks):
+            return {
+                column: sampled(question, column, frame[column].dropna().to_numpy())
+                for column in question.brackets
+            }
+        columns = chosen(frame, parameters.columns, self.name)
+        numeric = [column for column in columns if is_numeric(frame[column])]
+        if question == "sums":
+            return {column: ExactSum(frame[column].dropna().to_numpy()) for column in numeric}
+        return {
+            column: Tally.of(frame[column].dropna())
+            for column in columns
+            if _strategy(is_numeric(frame[column]), parameters) == "most-frequent"
+        }
 
-        fill: dict[str, float | str] = {}
-        for column in summaries[0]:
-            parts = [summary[column] for summary in summaries]
-            if isinstance(parts[0], Counter):
-                if parameters.categorical == "constant":
-                    fill[column] = parameters.categorical_constant
-                    continue
-                counts: Counter[str] = sum(parts, Counter())
-                _require(column, len(counts))
-                fill[column] = min(counts, key=lambda value: (-counts[value], value))
-            else:
-                if parameters.numeric == "constant":
-                    fill[column] = parameters.numeric_constant
-                    continue
-                # Sorted, so that rounding does not depend on how rows were cut into batches.
-                values = np.sort(np.concatenate(parts))
-                _require(column, len(values))
-                fill[column] = _centre(values, parameters.numeric)
-        return {"fill": fill}
+    def learn(self, ask: Ask, like: Batch, parameters: ImputeParameters) -> State:
+        from tasks.data.summaries import added, quantiles, tallied
+
+        columns = chosen(like.rows, parameters.columns, self.name)
+        kinds = {column: is_numeric(like.rows[column]) for column in columns}
+        strategies = {column: _strategy(numeric, parameters) for column, numeric in kinds.items()}
+        numeric = [column for column in kinds if kinds[column]]
+        fill: dict[str, Any] = {}
+        if numeric and parameters.numeric == "mean":
+            sums = added(ask("sums"))
+            fill = {column: sums[column].mean if sums[column].count else None for column in numeric}
+        elif numeric and parameters.numeric == "median":
+            middles = quantiles(ask, numeric, [0.5])
+            fill = {column: middles[column][0] if middles[column] else None for column in numeric}
+        many: list[str] = []
+        if "most-frequent" in strategies.values():
+            for column, tally in tallied(ask("tallies")).items():
+                if tally.counts is None:
+                    many.append(column)
+                else:
+                    fill[column] = tally.most_frequent
+        for column, strategy in strategies.items():
+            if strategy == "constant":
+                given = parameters.numeric_constant, parameters.categorical_constant
+                fill[column] = given[0] if kinds[column] else given[1]
+        for column, value in fill.items():
+            if value is None:
+                raise InvalidData(
+                    f"The column {column} has no value in any training row, so nothing can fill its gaps",
+                    where=column,
+                    mend="leave the column out with drop-columns, or fill it with a constant",
+                )
+        state: State = {"fill": {column: fill[column] for column in kinds if column in fill}}
+        dropped = [column for column, strategy in strategies.items() if strategy == "drop"]
+        if dropped:
+            state["drop"] = dropped
+        if many:
+            state["too_many_values"] = sorted(many)
+        return state
+
+    def left_out(
+        self, frame: pd.DataFrame, parameters: ImputeParameters, state: State, *, training: bool
+    ) -> np.ndarray | None:
+        columns = state.get("drop")
+        if not columns:
+            return None
+        gone: np.ndarray = frame[columns].isna().any(axis=1).to_numpy()
+        return gone
 
     def apply(self, frame: pd.DataFrame, parameters: ImputeParameters, state: State) -> pd.DataFrame:
         gaps = list(frame.columns[frame.isna().any().to_numpy()])
         if not gaps:
             return frame
-        return frame.assign(**{column: frame[column].fillna(state["fill"][column]) for column in gaps})
-
-
-def _centre(values: Any, kind: str) -> float:
-    import numpy as np
-
-    if kind == "mean":
-        return float(values.mean())
-    if kind == "median":
-        return float(np.median(values))
-    unique, counts = np.unique(values, return_counts=True)
-    return float(unique[counts.argmax()])
-
-
-def _require(column: str, count: int) -> None:
-    if not count:
-        raise InvalidData(
-            f"The column {column} has no value in any training row, so nothing can fill its gaps",
-            where=column,
-            mend="leave the column out with drop-columns, or fill it with a constant",
+        fill = state["fill"]
+        for column in gaps:
+            if column in fill:
+                continue
+            if column in state.get("drop", ()):
+                _refuse(frame, column, "training left out every such row", "send a value")
+            if column in state.get("too_many_values", ()):
+                mend = "fill it with a constant, or leave it out with drop-columns"
+                _refuse(frame, column, "it has too many different values for a most frequent one", mend)
+        return replaced(
+            frame, {column: frame[column].fillna(fill[column]) for column in gaps if column in fill}
         )
+
+
+def _strategy(numeric: bool, parameters: ImputeParameters) -> str:
+    return parameters.numeric if numeric else parameters.categorical
+
+
+def _refuse(frame: pd.DataFrame, column: str, why: str, mend: str) -> None:
+    row = int(frame[column].isna().to_numpy().argmax())
+    raise InvalidData(
+        f"A value is missing in the column {column}: {why}",
+        where=f"row {row + 1} of {len(frame)}",
+        mend=mend,
+    )

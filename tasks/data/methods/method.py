@@ -4,18 +4,23 @@ A method has parameters (chosen by the user), a state (learned from the training
 a function that applies both to a batch. The same function runs on Dask workers while a version is made
 and in the endpoint, so it must give every row the same result whatever rows stand beside it.
 
+A method learns by questions: `learn` asks, workers answer with `summarise` for a batch of training rows
+each, and what they send is small however many rows there are. What comes of it must not depend on how
+the rows were cut into batches.
+
 Method modules import Pillow, numpy and pandas where they use them: this package is imported to list
 flows and to check parameters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.errors import InvalidData
 from tasks.refs import Modality
 
 if TYPE_CHECKING:
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
     from tasks.data.images import Header
 
 State = dict[str, Any]
+
+Ask = Callable[[Any], Iterator[Any]]
+"""Puts one question to all batches of training rows; their answers come one after the other."""
 
 
 class MethodParameters(BaseModel):
@@ -61,6 +69,21 @@ class Sound:
     rate_hz: int
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Training rows, as the steps before leave them.
+
+    Attributes:
+        rows: A frame of features; or images, texts or sounds one after the other.
+        labels: float64 [rows]: index of the class, or the number to predict; None for other labels.
+        classes: Names of the classes; none for regression.
+    """
+
+    rows: Any
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+
+
 class Method:
     """What the methods of all modalities share."""
 
@@ -69,13 +92,15 @@ class Method:
     Parameters: ClassVar[type[MethodParameters]]
     learns: ClassVar[bool] = False
     mends_missing_values: ClassVar[bool] = False
+    leaves_out: ClassVar[str] = ""
+    """The reason that is counted for rows that do not come through; empty where all do."""
 
-    def summarise(self, batch: Any, parameters: Any) -> Any:
-        """What a batch of training rows contributes to the state; runs on workers."""
+    def summarise(self, question: Any, batch: Batch, parameters: Any) -> Any:
+        """The answer of one batch of training rows to what `learn` asks; runs on workers."""
         raise NotImplementedError(f"{self.name} learns nothing")
 
-    def learn(self, summaries: Sequence[Any], parameters: Any) -> State:
-        """The state from all summaries; must not depend on how rows were cut into batches."""
+    def learn(self, ask: Ask, like: Batch, parameters: Any) -> State:
+        """The state, from the answers of all batches; `like` is one without rows, to see the columns."""
         raise NotImplementedError(f"{self.name} learns nothing")
 
 
@@ -103,7 +128,7 @@ class ImageMethod(Method):
 
 
 class TextMethod(Method):
-    """A method on texts."""
+    """A method on texts. With `leaves_out`, only the first of rows that are equal by then goes on."""
 
     applies_to: ClassVar[Modality] = "text"
 
@@ -116,6 +141,8 @@ class AudioMethod(Method):
     """A method on sounds."""
 
     applies_to: ClassVar[Modality] = "audio"
+    sets_channels: ClassVar[bool] = False
+    sets_rate: ClassVar[bool] = False
 
     def apply(self, sound: Sound, parameters: Any, state: State) -> Sound:
         """One sound to another."""
@@ -131,7 +158,55 @@ class TableMethod(Method):
         """A frame of feature columns to another with the same rows and index; the input stays as it is."""
         raise NotImplementedError
 
+    def left_out(
+        self, frame: pd.DataFrame, parameters: Any, state: State, *, training: bool
+    ) -> np.ndarray | None:
+        """Which rows do not come into a version: bool [rows], or None for none of them.
+
+        Asked while a version is made, before `apply`; a request is never robbed of a row.
+        """
+        return None
+
 
 def is_numeric(series: pd.Series) -> bool:
     """Whether a column of a frame is a numeric feature (the alternative is categorical)."""
     return series.dtype.kind == "f"
+
+
+def replaced(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """The frame with other values in some columns (`assign` fails on a column named self)."""
+    result = frame.copy(deep=False)
+    for name, values in columns.items():
+        result[name] = values
+    return result
+
+
+def chosen(
+    frame: pd.DataFrame, columns: Sequence[str], method: str, numeric: bool | None = None
+) -> list[str]:
+    """The columns that a method is to work on, in the order of the frame.
+
+    Args:
+        frame: The features.
+        columns: Names that were given; empty takes all of the right type.
+        method: Its name, for messages.
+        numeric: The right type: True, False for categorical, None for both.
+
+    Raises:
+        InvalidData: A named column is not there, or not of that type.
+    """
+    fitting = [
+        str(column) for column in frame.columns if numeric is None or is_numeric(frame[column]) == numeric
+    ]
+    if not columns:
+        return fitting
+    wrong = [column for column in columns if column not in fitting]
+    if wrong:
+        kind = {True: "numeric column", False: "categorical column", None: "column"}[numeric]
+        raise InvalidData(
+            f"There is no {kind} {', '.join(wrong)} for the method {method}",
+            where="preprocess.steps",
+            allowed=", ".join(fitting) or f"there is no {kind} at this step",
+            mend=f"correct the columns of {method}, or the order of the steps",
+        )
+    return [column for column in fitting if column in set(columns)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import ImageMethod, MethodParameters, State
+from tasks.data.methods.method import Geometry, ImageMethod, MethodParameters, State
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,3 +41,10 @@ class Resize(ImageMethod):
 
     def keeps(self, header: Header, parameters: ResizeParameters, state: State) -> bool:
         return (header.width_px, header.height_px) == (parameters.width_px, parameters.height_px)
+
+    def geometry(self, size: tuple[int, int], parameters: ResizeParameters) -> Geometry:
+        import numpy as np
+
+        result = (parameters.width_px, parameters.height_px)
+        across, down = (new / old for new, old in zip(result, size, strict=True))
+        return Geometry(np.array([[across, 0, 0], [0, down, 0]], np.float64), result)
