@@ -9,6 +9,9 @@ from pydantic import Field, field_validator
 from tasks.data.config import NAME_PATTERN, Settings
 from tasks.refs import Problem
 
+LayoutName = Literal["label-folders", "labels-csv", "coco", "seg-maps", "table", "text-table"]
+"""The layouts of `tasks.data.layouts`, whose modules a form must not load."""
+
 USER_PATTERN = r"^[^\s,:]{1,80}$"
 
 
@@ -76,10 +79,10 @@ class ExportConfig(Settings):
 class TemplateConfig(Settings):
     """Which layout of files to make an example of."""
 
-    layout: str = Field(
-        default="image-folder",
-        pattern=r"^[a-z0-9-]{1,40}$",
-        description="Name of the layout; a wrong one is answered with the names there are.",
+    layout: LayoutName = Field(
+        default="label-folders",
+        description="How the files are laid out; one that does not fit the problem is answered with those "
+        "that do.",
     )
     problem: Problem = Field(
         default=Problem.IMAGE_CLASSIFICATION, description="What a model is to learn from the data."

@@ -12,6 +12,7 @@ from blocks.dask_cluster import DaskCluster
 from blocks.docs_site import DocsSite
 from blocks.object_store import ObjectStore
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
+from tasks.data.store import DatasetStore
 from tasks.data.task import find_dataset, ingest_dataset, preprocess_dataset, validate_dataset
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef, Problem
@@ -24,6 +25,11 @@ def prepare(data: IngestConfig) -> DatasetRef:
     raw = ingest_dataset(data, SITE)
     validate_dataset(raw, ValidateConfig(), SITE, PreprocessConfig())
     return preprocess_dataset(raw, PreprocessConfig(), SITE)
+
+
+@flow
+def check(data: IngestConfig) -> None:
+    validate_dataset(ingest_dataset(data, SITE), ValidateConfig(), SITE)
 
 
 @flow
@@ -69,6 +75,13 @@ def test_steps_run_once_for_the_same_files_and_again_for_others(
 def test_failed_validation_points_to_pages_that_are_there(home: Path) -> None:
     config = _table(home / "gaps.csv", label="")
     with pytest.raises(InvalidData, match="20 of 60 rows have no label") as caught:
-        prepare(config)
+        check(config)
     assert caught.value.where.startswith("http://127.0.0.1:1/gaps/")
     assert (home / "docs" / caught.value.where.removeprefix("http://127.0.0.1:1/")).is_file()
+
+
+def test_rows_without_a_label_stay_out_of_training_with_a_count(home: Path) -> None:
+    made = prepare(_table(home / "unlabelled.csv", label=""))
+    assert made.rows == 40
+    manifest = DatasetStore(str(home / "store")).open(made)
+    assert (manifest.unlabelled, manifest.left_out["unlabelled"]) == (0, 20)

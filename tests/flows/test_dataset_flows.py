@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import mlflow
@@ -44,11 +44,13 @@ from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, Val
 from tasks.data.config_store import (
     DeleteConfig,
     ExportConfig,
+    LayoutName,
     ListConfig,
     SampleConfig,
     ShareConfig,
     TemplateConfig,
 )
+from tasks.data.layouts import LAYOUTS
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound
 from tasks.refs import DatasetRef, Problem
@@ -166,10 +168,8 @@ def test_samples_are_a_picture_or_a_table(store: DatasetStore, home: Path, name:
     assert shown["sample-rows"].data.count("csv#test") == 3
 
 
-def test_an_export_is_a_link_to_a_zip_file_or_a_file_of_ones_own(
-    store: DatasetStore, home: Path, name: str
-) -> None:
-    ref = pictures(store, name)
+def test_an_export_is_a_link_to_a_zip_file_or_a_file_of_ones_own(home: Path, name: str) -> None:
+    ref = ingest_data(png_folder(home, name), site=SITE)
     choice = DatasetChoice(name=name)
     link, shown = ran(export_dataset, choice, ExportConfig(splits=("train",)))
     assert link in shown["export"].data
@@ -183,7 +183,7 @@ def test_an_export_is_a_link_to_a_zip_file_or_a_file_of_ones_own(
     target = home / f"{name}.zip"
     assert export_dataset(choice, ExportConfig(destination=str(target)), site=SITE) == str(target)
     with zipfile.ZipFile(target) as packed:
-        assert sum(member.endswith(".png") for member in packed.namelist()) == 12
+        assert sum(member.endswith(".png") for member in packed.namelist()) == 24
     before = target.read_bytes()
     with pytest.raises(InvalidSettings, match="There is a file at"):
         export_dataset(choice, ExportConfig(destination=str(target)), site=SITE)
@@ -232,6 +232,10 @@ def test_a_template_is_ingested_as_it_is(home: Path, name: str) -> None:
     source = home / f"{name}.zip"
     source.write_bytes(file.read_bytes())
     assert ingest_data(IngestConfig(source=str(source), name=name), site=SITE).rows > 0
+
+
+def test_the_form_of_templates_offers_all_layouts() -> None:
+    assert set(get_args(LayoutName)) == {layout.name for layout in LAYOUTS}
 
 
 def test_a_version_that_a_training_refers_to_stays(store: DatasetStore, home: Path, name: str) -> None:
@@ -356,7 +360,7 @@ def test_an_expectation_suite_is_read_as_sources_are(home: Path, name: str) -> N
     suite = home / f"{name}.json"
     suite.write_text(
         '{"name": "mine", "expectations": [{"type": "expect_column_values_to_be_between", '
-        '"kwargs": {"column": "width", "min_value": 8, "max_value": 8}}]}'
+        '"kwargs": {"column": "image width", "min_value": 8, "max_value": 8}}]}'
     )
     config = ValidateConfig(suite=str(suite))
     validate_data(DatasetChoice(name=name), config, site=SITE)
