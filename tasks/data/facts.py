@@ -156,7 +156,12 @@ def facts_frame(shard: Shard, stored: pd.DataFrame, standing: Standing) -> pd.Da
         standing: How its rows stand to all others.
     """
     manifest = shard.manifest
-    frame = stored.assign(**{ROW_SPLIT: shard.file.split, REPEATED_ID: False, IN_OTHER_SPLIT: False})
+    frame = stored.copy(deep=False)
+    # Texts that repeat are categories: the library hashes what it is given, over and over.
+    splits = list(manifest.splits)
+    place = np.full(len(frame), splits.index(shard.file.split))
+    frame[ROW_SPLIT] = pd.Categorical.from_codes(place, pd.Index(splits))
+    frame[[REPEATED_ID, IN_OTHER_SPLIT]] = False
     frame.loc[standing.repeated, REPEATED_ID] = True
     frame.loc[standing.copied, IN_OTHER_SPLIT] = True
     for name, values in shown(standing.media).items():
@@ -168,6 +173,7 @@ def facts_frame(shard: Shard, stored: pd.DataFrame, standing: Standing) -> pd.Da
         frame[CLASS_IN_TRAIN] = standing.trained_classes()
     elif manifest.problem.is_classification:
         codes = frame.pop(_CLASS_NUMBER)
+        frame[ROW_LABEL] = _classes_of(codes, manifest)
         frame[ROWS_OF_CLASS] = codes.map(standing.rows_of_class)
         frame[CLASS_IN_TRAIN] = codes.isin(list(standing.trained)) | codes.isna()
     return frame
@@ -184,7 +190,6 @@ def stored_facts(table: pa.Table, manifest: Manifest, complete: Sequence[str]) -
     frame = pd.DataFrame({ROW_ID: table[ID_COLUMN].to_pandas()})
     if manifest.problem.is_classification:
         frame[_CLASS_NUMBER] = table[manifest.label].to_pandas()
-        frame[ROW_LABEL] = class_names(table[manifest.label], manifest)
     elif manifest.problem.is_table:
         frame[ROW_LABEL] = table[manifest.label].to_pandas()
     if manifest.problem.is_table:
@@ -214,17 +219,19 @@ def own_frame(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
     """Stored columns as their owner knows them: classes by their names."""
     frame: pd.DataFrame = table.to_pandas()
     if manifest.problem.is_classification and manifest.label in frame:
-        return frame.assign(**{manifest.label: class_names(table[manifest.label], manifest)})
+        frame[manifest.label] = pd.Series(_classes_of(frame[manifest.label], manifest)).astype("str")
     return frame
 
 
-def class_names(codes: pa.ChunkedArray, manifest: Manifest) -> pd.Series:
-    """Names of class numbers. A number that stands for no class is shown as it is."""
-    distinct = codes.unique()
-    known = dict(enumerate(manifest.classes))
-    names = [None if code is None else known.get(code, str(code)) for code in distinct.to_pylist()]
-    series: pd.Series = pa.array(names, pa.string()).take(pc.index_in(codes, distinct)).to_pandas()
-    return series
+def _classes_of(codes: pd.Series, manifest: Manifest) -> Any:
+    """Names of class numbers. A number that stands for no class gets a name that says so."""
+    count = len(manifest.classes)
+    missing = codes.isna().to_numpy()
+    numbers = codes.fillna(0).to_numpy(np.int64)
+    unknown = np.unique(numbers[~missing & ((numbers < 0) | (numbers >= count))])
+    places = np.where((numbers < 0) | (numbers >= count), count + np.searchsorted(unknown, numbers), numbers)
+    names = [*manifest.classes, *(f"{number}, which is no class" for number in unknown)]
+    return pd.Categorical.from_codes(np.where(missing, -1, places), pd.Index(names))
 
 
 def hashes(texts: pa.ChunkedArray) -> np.ndarray:

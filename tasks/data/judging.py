@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,9 @@ class Partition:
             facts.append(facts_frame(shard, pd.concat(about, ignore_index=True), standing))
             columns.append(_columns(shard, names, stored, standing.media))
         frame = pd.concat(facts, ignore_index=True)
-        of_facts = iter(run(frame, by_fact, frame[ROW_ID]))
-        of_columns = iter(run(pd.concat(columns, ignore_index=True), by_column, frame[ROW_ID]))
+        ids = frame.pop(ROW_ID)
+        of_facts = iter(run(frame, by_fact, ids))
+        of_columns = iter(run(pd.concat(columns, ignore_index=True), by_column, ids))
         return [next(of_facts if rule.scope == "rows" else of_columns) for rule in self.rules]
 
 
@@ -180,7 +182,12 @@ def _read_suite(given: tuple[str, Manifest]) -> list[Rule]:
 
 
 def _judge(work: Partition | WholeColumns | SmallFrame) -> list[Outcome]:
-    return work.judge()
+    try:
+        return work.judge()
+    finally:
+        # The library's contexts are rings that hold their frame until they are collected.
+        gc.collect()
+        pa.default_memory_pool().release_unused()
 
 
 def _partitions(
