@@ -43,6 +43,7 @@ def survivors(
     from distributed.scheduler import KilledWorker
 
     dask: Any = client  # distributed has no types for these
+    _let_workers_come_back()
     _wait_for_a_worker(dask)
     futures = dask.map(function, items, pure=False)
     place_of = {future.key: place for place, future in enumerate(futures)}
@@ -111,6 +112,17 @@ def _cut(piece: Piece) -> Iterator[Piece]:
     for _ in range(HALVINGS):
         parts = [half for part in parts for half in (part.halved() or [part])]
     yield from parts
+
+
+def _let_workers_come_back() -> None:
+    """Keep a local cluster from giving up a worker that dies for a second time.
+
+    So many seconds after a worker was lost, the cluster looks whether it is there again, and removes it for
+    good if it is not; it may be just about to start once more.
+    """
+    import dask.config
+
+    dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"})
 
 
 def _wait_for_a_worker(client: Any) -> None:
