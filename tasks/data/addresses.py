@@ -32,6 +32,8 @@ def protocol_of(given: str) -> str:
             allowed=ALLOWED,
             mend="fetch the files first, and give their path or S3 address",
         )
+    if protocol == "s3" and given.startswith("s3://arn:"):  # a second name for a bucket, past what is closed
+        raise InvalidSettings(f"{given!r} is the name of an access point", allowed="s3://bucket/prefix")
     if "\0" in given or (match and protocol == "file" and not given.startswith("file:///")):
         raise InvalidSettings(f"{given!r} is not an address of a local file", allowed=ALLOWED)
     return protocol

@@ -47,11 +47,13 @@ class ZipArchive:
             raise Broken(f"is no whole zip file: {error}") from error
 
     def members(self) -> Iterator[Member]:
-        end = 0
+        end, size = 0, self._packed.stat().st_size
         with self._packed.open("rb") as file:
             for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
                 if info.header_offset < end:
                     raise Broken("shares its bytes with another member", _name(info))
+                if info.header_offset + info.compress_size > size:
+                    raise Broken("is not where the archive's directory says", _name(info))
                 end = info.header_offset + _HEADER.size + info.compress_size
                 yield _member(info, _header_fault(file, info))
 
@@ -69,6 +71,10 @@ class ZipArchive:
                 yield content
         except _FAULTS as error:
             raise Broken(f"cannot be unpacked: {error}", _name(info)) from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            raise Broken(f"cannot be unpacked: {error}", _name(info)) from error  # bz2 says it so
 
 
 def _require_sound_directory(packed: Path) -> None:

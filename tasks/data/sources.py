@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from tasks.data.listed import listed
 from tasks.data.partitions import Progress, silent
 from tasks.data.samples import materialise, samples_folder
 from tasks.data.staging import require_space, staged, sweep
-from tasks.data.walks import Found, local_files, remote_files, remote_kind
+from tasks.data.walks import Found, answers, local_files, remote_files, remote_kind
 from tasks.errors import InvalidData, NotFound
 
 MOST_FILES = 5_000_000
@@ -130,7 +131,8 @@ def opened(
             require_space(source.bytes, 1, f"The archive {source.given}")
             packed = folder / "packed"
             filesystem, root = fsspec.core.url_to_fs(source.url, **source.options)
-            filesystem.get_file(f"{root}/{source.paths[0]}", str(packed))
+            with answers(source.given):
+                filesystem.get_file(f"{root}/{source.paths[0]}", str(packed))
         files = folder / "files"
         files.mkdir(mode=0o700)
         unpack(packed, kind, files, source.given, int(config.max_unpacked_gib * 2**30), progress)
@@ -158,8 +160,11 @@ def digest(
         if source.stamps:
             stamp = f"{source.sizes[place]} {source.stamps[place]}"
         else:
-            with source.reader.open(path) as file:
-                stamp = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+            try:
+                with source.reader.open(path) as file:
+                    stamp = hashlib.file_digest(cast(Any, file), "sha256").hexdigest()
+            except OSError as error:  # ingest names it, or leaves it out
+                stamp = f"unreadable: {error.strerror}"
         total.update(f"{len(path)} {path} {stamp}\n".encode())
     return total.hexdigest()
 
@@ -205,7 +210,7 @@ def scan(
         root, pattern = _cut(path)
     root = os.path.realpath(root)
     require_allowed(root, given, roots, closed)
-    if os.path.isfile(root):
+    if pattern is None and os.path.isfile(root):
         folder, name = os.path.split(root)
         return _source(given, folder, [(name, os.path.getsize(root), "")], selection)
     if not os.path.isdir(root):
@@ -286,12 +291,10 @@ def _source(
             where=url,
             mend="check the path, and the include and exclude globs",
         )
-    order = sorted(range(len(paths)), key=paths.__getitem__)
-    return Source(
-        given=given,
-        url=url,
-        paths=tuple(paths[place] for place in order),
-        sizes=np.frombuffer(sizes, np.int64)[order],
-        stamps=tuple(stamps[place] for place in order) if stamped else (),
-        options=options or {},
-    )
+    sizes_array = np.frombuffer(sizes, np.int64)
+    if any(after < before for before, after in itertools.pairwise(paths)):  # S3 lists in order
+        order = sorted(range(len(paths)), key=paths.__getitem__)
+        paths = [paths[place] for place in order]
+        stamps = [stamps[place] for place in order] if stamped else []
+        sizes_array = sizes_array[order]
+    return Source(given, url, tuple(paths), sizes_array, tuple(stamps), options or {})

@@ -59,7 +59,7 @@ def sweep() -> list[Path]:
     except FileNotFoundError:
         return []
     for stem in sorted(stems):
-        lock = FileLock(parent / f"{stem}.lock")
+        lock = FileLock(parent / f"{stem}.lock", thread_local=False)
         try:
             lock.acquire(timeout=0)
         except (Timeout, OSError):
@@ -93,7 +93,7 @@ def require_space(needed_bytes: int, files: int, what: str) -> None:
 
 def _new_lock() -> FileLock:
     while True:
-        lock = FileLock(staging_folder() / f"{secrets.token_hex(8)}.lock", mode=0o600)
+        lock = FileLock(staging_folder() / f"{secrets.token_hex(8)}.lock", mode=0o600, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tasks.data.addresses import is_clutter, is_inside, real_folders
+from tasks.data.addresses import is_clutter, is_inside, not_found, real_folders
 from tasks.data.globs import Glob
 from tasks.errors import InvalidData, NotAllowed, Unavailable
 from tasks.home import home
@@ -75,7 +75,7 @@ def _require_inside(path: str, root: str, shut: set[str]) -> None:
 
 def remote_kind(filesystem: Any, path: str, given: str) -> str | None:
     """`file`, `folder`, or None if there is nothing."""
-    with _answers(given):
+    with answers(given):
         try:
             return "file" if filesystem.info(path)["type"] == "file" else "folder"
         except FileNotFoundError:
@@ -106,7 +106,7 @@ def remote_files(
     start = f"{folder}/" if folder else ""
     more: dict[str, Any] = {}
     while True:
-        with _answers(given):
+        with answers(given):
             page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=start + prefix, **more)
         for one in page.get("Contents", ()):
             path = one["Key"].removeprefix(start)
@@ -124,14 +124,16 @@ def remote_files(
 
 
 @contextmanager
-def _answers(given: str) -> Iterator[None]:
+def answers(given: str) -> Iterator[None]:
     """What an object store refuses or fails at, in words."""
-    from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError  # type: ignore[import-untyped]
 
     try:
         yield
     except FileNotFoundError:
         raise
+    except ParamValidationError:
+        raise not_found(given) from None
     except PermissionError as error:
         raise NotAllowed(
             f"The object store does not let {given} be read",

@@ -13,8 +13,9 @@ from sklearn.datasets import load_digits
 
 from tasks.data import samples
 from tasks.data.config import IngestConfig
-from tasks.data.ingest import ingest, source_digest
+from tasks.data.ingest import ingest
 from tasks.data.samples import materialise
+from tasks.data.sources import digest
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
 from tasks.refs import Problem
@@ -37,7 +38,7 @@ def test_digits_are_all_there_once_with_their_pixels(tmp_path: Path) -> None:
 
 def test_writing_again_gives_the_same_files(tmp_path: Path) -> None:
     config = IngestConfig(source="sample:digits", name="digits", problem=Problem.IMAGE_CLASSIFICATION)
-    digests = {source_digest(config, samples=tmp_path / str(time)) for time in range(2)}
+    digests = {digest(config, samples=tmp_path / str(time)) for time in range(2)}
     assert len(digests) == 1
     before = (tmp_path / "0" / "digits").stat().st_mtime_ns
     materialise("digits", tmp_path / "0")
