@@ -12,22 +12,27 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
+from tasks.data.csv_blocks import (
+    MOST_LINE_BYTES,
+    Block,
+    CsvRange,
+    NotPlainError,
+    blocks,
+    decoded,
+    fault,
+    line_ends,
+)
 from tasks.errors import InvalidData
 
 if TYPE_CHECKING:
     from _csv import Reader
-
-BLOCK_BYTES = 2 * 2**20
-MOST_LINE_BYTES = 8 * 2**20
-"""A line, or a quoted cell over many lines, that is longer is refused: a worker must hold it."""
 
 DELIMITERS = ",;\t|"
 
@@ -38,33 +43,6 @@ MISSING = (
 """Cells that hold no value, quoted or not: those of pandas."""
 
 _QUOTED = re.compile(r'"[^"]*"')
-
-
-class Block(NamedTuple):
-    """Whole lines: the number of the first one, from 1, and where in the file it begins."""
-
-    line: int
-    start: int
-    content: bytes
-
-
-@dataclass(frozen=True)
-class CsvRange:
-    """Rows of a file that can be read without those before them.
-
-    Attributes:
-        names: Names of the columns.
-        delimiter: What separates cells.
-        line: The line, from 1, at which the first row begins.
-        start: Where it begins, in bytes from the beginning of the file.
-        end: Where the last row ends.
-    """
-
-    names: tuple[str, ...]
-    delimiter: str
-    line: int
-    start: int
-    end: int
 
 
 class CsvFile:
@@ -88,42 +66,48 @@ class CsvFile:
         csv.field_size_limit(MOST_LINE_BYTES)
         if part:
             self.names, self._delimiter = list(part.names), part.delimiter
-            self._blocks = _blocks(file, path, part)
+            self._blocks = blocks(file, path, part)
             self.rest = part
             return
-        blocks = _blocks(file, path)
-        first = next(blocks, None)
+        lines = blocks(file, path)
+        first = next(lines, None)
         if first is None:
             raise fault(path, "it is empty", "export the data again")
         self._delimiter = ","
         self.names, block = self._header(first)
-        self._blocks = chain([block], blocks)
+        self._blocks = chain([block], lines)
         self.rest = self._after(block._replace(content=b""))
 
-    def tables(self) -> Iterator[pa.Table]:
+    def tables(self, *, plain: bool = False) -> Iterator[pa.Table]:
         """The rows in order, a block at a time: string columns, null where a cell holds no value.
 
         Spaces before a cell are no part of it; lines with nothing but spaces are passed over.
 
+        Args:
+            plain: Go on only while there is no quote and no fault.
+
         Raises:
             InvalidData: A row has more or fewer cells than the header, a quote is never closed, or
                 bytes are no UTF-8; the line is named.
+            NotPlainError: There is a quote or a fault.
         """
         for block in self._blocks:
             table = self._quickly(block.content)
             if table is None:
+                if plain:
+                    raise NotPlainError
                 table, block = self._strictly(block)
             self.rest = self._after(block)
             if table.num_rows:
                 yield table
 
     def _after(self, block: Block) -> CsvRange:
-        line = block.line + _line_ends(block.content)
+        line = block.line + line_ends(block.content)
         start = block.start + len(block.content)
         return CsvRange(tuple(self.names), self._delimiter, line, start, sys.maxsize)
 
     def _header(self, block: Block) -> tuple[list[str], Block]:
-        text = _decoded(block, self.path)
+        text = decoded(block, self.path)
         number = block.line
         shown = next((line for line in io.StringIO(text) if line.strip()), "")
         self._delimiter = max(DELIMITERS, key=_QUOTED.sub("", shown).count)
@@ -178,7 +162,7 @@ class CsvFile:
         def feed() -> Iterator[str]:
             nonlocal left, last
             for last in chain([block], self._blocks):
-                lines = list(io.StringIO(_decoded(last, self.path), newline=""))
+                lines = list(io.StringIO(decoded(last, self.path), newline=""))
                 left = len(lines)
                 for line in lines:
                     left -= 1
@@ -224,78 +208,6 @@ class CsvFile:
         else:
             what, mend = f"line {line:,}: {said}", "correct this line"
         return fault(self.path, what, mend)
-
-
-def fault(path: str, what: str, mend: str) -> InvalidData:
-    """The refusal of a file, with what it should have been."""
-    return InvalidData(
-        f"The file {path} cannot be read as CSV: {what}",
-        allowed="UTF-8, a header row, and as many cells in every row",
-        mend=mend,
-    )
-
-
-def _blocks(file: IO[bytes], path: str, part: CsvRange | None = None) -> Iterator[Block]:
-    """A file, or a part of it, in blocks that end where a line ends."""
-    line, start, end = (part.line, part.start, part.end) if part else (1, 0, sys.maxsize)
-    if start:
-        file.seek(start)
-    position = start
-    rest = b""
-    while True:
-        fresh = file.read(min(BLOCK_BYTES, end - position))
-        if not position:
-            marked = len(fresh)
-            fresh = _without_mark(fresh, path)
-            start = position = marked - len(fresh)
-        position += len(fresh)
-        block = rest + fresh if rest else fresh
-        if b"\0" in fresh:
-            found = line + _line_ends(block[: block.index(b"\0")])
-            raise fault(
-                path, f"it holds NUL characters, the first in line {found:,}", "save it as plain text"
-            )
-        size = _last_end(block) if fresh else len(block)
-        if size:
-            yield Block(line, start, block[:size])
-            line += _line_ends(block[:size])
-            start += size
-        rest = block[size:]
-        if len(rest) > MOST_LINE_BYTES:
-            raise fault(
-                path,
-                f"line {line:,} is longer than {MOST_LINE_BYTES >> 20} MiB",
-                "end every row with a line break",
-            )
-        if not fresh:
-            return
-
-
-def _without_mark(start: bytes, path: str) -> bytes:
-    """The file's start without the mark of UTF-8; refuses other encodings by name."""
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")) or start[:1024].count(0) * 3 > len(start[:1024]) > 1:
-        raise fault(path, "it is in UTF-16 or UTF-32, not in UTF-8", "save it as UTF-8")
-    return start.removeprefix(b"\xef\xbb\xbf")
-
-
-def _last_end(block: bytes) -> int:
-    """Where the last whole line ends. A carriage return at the very end may be half of a line end."""
-    return (block.rfind(b"\n") + 1) or (block.rfind(b"\r", 0, max(len(block) - 1, 0)) + 1)
-
-
-def _line_ends(content: bytes) -> int:
-    """How many lines end in it, in the manner of Unix, Windows or old Macs."""
-    returns = content.count(b"\r")
-    return content.count(b"\n") + (returns - content.count(b"\r\n") if returns else 0)
-
-
-def _decoded(block: Block, path: str) -> str:
-    try:
-        return block.content.decode()
-    except UnicodeDecodeError as error:
-        line = block.line + _line_ends(block.content[: error.start])
-        what = f"line {line:,} is not UTF-8 (byte 0x{block.content[error.start]:02x})"
-        raise fault(path, what, "save the file as UTF-8") from None
 
 
 def _without_missing(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

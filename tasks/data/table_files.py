@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.data.csv_files import CsvFile, CsvRange, empty
+from tasks.data.csv_blocks import CsvRange
+from tasks.data.csv_files import CsvFile, empty
 from tasks.data.listed import listed
 from tasks.errors import InvalidData
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from tasks.data.csv_cells import freed_column
-from tasks.data.csv_files import CsvFile, CsvRange
+from tasks.data.csv_blocks import CsvRange
+from tasks.data.csv_cells import freed_cell, freed_column
+from tasks.data.csv_files import CsvFile
 from tasks.data.listed import listed
 from tasks.data.sources import Reader
 from tasks.data.table_files import csv_file, is_parquet, parquet_file, read_batches
@@ -18,8 +20,8 @@ SHARD_ROWS = 131_072
 SHARD_BYTES = 48 * 2**20
 """A worker holds the rows of one shard."""
 
-RANGE_BYTES = 64 * 2**20
-"""Larger Parquet files are read in ranges of row groups."""
+RANGE_BYTES = 32 * 2**20
+"""Larger files are read in ranges of this size: of row groups, or of bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,12 @@ class Part:
     first_row: int = 0
     range: CsvRange | tuple[int, ...] | None = None
 
+    def moved(self, rows: int, lines: int) -> Part:
+        """The same further on in a text file, after so many rows and lines."""
+        assert isinstance(self.range, CsvRange)
+        where = replace(self.range, line=self.range.line + lines)
+        return replace(self, first_row=self.first_row + rows, range=where)
+
 
 @dataclass(frozen=True)
 class Files:
@@ -49,11 +57,13 @@ class Files:
 
     Attributes:
         reader: Reads them on any process.
-        columns: The columns that each must have, in this order.
+        first: The file whose columns all must have.
+        columns: These columns, in order.
         escaped: Whether cells of text files are escaped against spreadsheets, and are to be freed of it.
     """
 
     reader: Reader
+    first: str
     columns: tuple[str, ...]
     escaped: bool = False
 
@@ -76,8 +86,7 @@ class Files:
 
 
 def row_group_ranges(reader: Reader, path: str) -> list[Part]:
-    if not is_parquet(path):
-        return [Part(path)]
+    """Parts of a Parquet file."""
     with reader.open(path) as file:
         metadata = parquet_file(file, path).metadata
     parts: list[Part] = []
@@ -94,13 +103,31 @@ def row_group_ranges(reader: Reader, path: str) -> list[Part]:
     return parts
 
 
+def byte_ranges(files: Files, path: str, size: int) -> list[Part]:
+    """Parts of a text file, of which all but the first may begin in the middle of a line.
+
+    Their rows and lines are counted from where they begin: what comes before it is not known yet.
+    """
+    with files.reader.open(path) as file:
+        text = csv_file(file, path)
+    check_columns(files, text.names, path)
+    begun = text.rest
+    starts = [begun.start, *range(begun.start + RANGE_BYTES, size, RANGE_BYTES)]
+    ends = [*starts[1:], sys.maxsize]
+    ranges = [replace(begun, line=1, start=start, end=end) for start, end in zip(starts, ends, strict=True)]
+    ranges[0] = replace(ranges[0], line=begun.line)
+    return [Part(path, range=one) for one in ranges]
+
+
 def check_columns(files: Files, found: Sequence[str], path: str) -> None:
-    """Refuse a file with other columns than the first one."""
+    """Refuse a file with other columns than the first one, given the names as the file writes them."""
+    if files.escaped and not is_parquet(path):
+        found = [freed_cell(name) for name in found]
     if list(found) == list(files.columns):
         return
     odd = set(found) ^ set(files.columns)
     raise InvalidData(
-        f"The columns of {path} are not those of the first file",
+        f"The columns of {path} are not those of {files.first}",
         where=listed(sorted(odd)) if odd else "the order of the columns",
         mend="give every file the same columns in the same order",
     )

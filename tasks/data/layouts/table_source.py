@@ -81,7 +81,7 @@ def files_of(source: Source, paths: Sequence[str], about: ColumnsFile | None) ->
         names = column_names(file, paths[0])
     if escaped and not is_parquet(paths[0]):
         names = [freed_cell(name) for name in names]
-    return Files(source.reader, tuple(names), escaped)
+    return Files(source.reader, paths[0], tuple(names), escaped)
 
 
 def refuse_unknown(wanted: set[str], files: Files, field: str) -> None:

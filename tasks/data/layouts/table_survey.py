@@ -5,8 +5,9 @@ Each worker keeps of its files no more than a few names a column and, where rows
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.csv_cells import freed_cell
-from tasks.data.layouts.table_parts import RANGE_BYTES, Cutter, Files, Part, check_columns, row_group_ranges
+from tasks.data.csv_blocks import CsvRange, NotPlainError, line_start
+from tasks.data.csv_files import CsvFile
+from tasks.data.layouts.table_parts import (
+    RANGE_BYTES,
+    Cutter,
+    Files,
+    Part,
+    byte_ranges,
+    check_columns,
+    row_group_ranges,
+)
 from tasks.data.layouts.table_values import (
     as_numbers,
     as_words,
@@ -78,6 +88,15 @@ class Column:
     categories: bool = False
     values: set[str] | None = field(default_factory=set)
 
+    def moved(self, rows: int) -> Column:
+        """The same after so many rows of its file."""
+        places = {
+            name: replace(place, row=place.row + rows)
+            for name in ("first_missing", "word", "infinite")
+            if (place := getattr(self, name)) is not None
+        }
+        return replace(self, **places)
+
     def add(self, other: Column, most_values: int) -> None:
         """What was seen further on."""
         self.missing += other.missing
@@ -97,15 +116,24 @@ class Survey:
         parts: The rows, file after file.
         columns: What was found of each column that was measured.
         ids: uint64 [rows], a hash of each row's id; None where rows have none.
+        rest: What follows in the file, if this is a part of a text file.
     """
 
     parts: tuple[Part, ...]
     columns: dict[str, Column]
     ids: np.ndarray | None = None
+    rest: CsvRange | None = None
 
     @property
     def rows(self) -> int:
         return sum(part.rows for part in self.parts)
+
+    def moved(self, rows: int, lines: int) -> Survey:
+        """The same further on in its file, after so many rows and lines."""
+        parts = tuple(part.moved(rows, lines) for part in self.parts)
+        return replace(
+            self, parts=parts, columns={name: one.moved(rows) for name, one in self.columns.items()}
+        )
 
 
 def surveyed(
@@ -122,20 +150,61 @@ def surveyed(
         InvalidData: A file cannot be read, has no row, or other columns than the rest.
     """
     sizes = dict(zip(source.paths, source.sizes.tolist(), strict=True))
+    job = _Job(files, (), dict(measures), id_column)
     jobs: list[_Job] = []
     together: list[Part] = []
     size = 0
     for path in paths:
-        ranges = row_group_ranges(files.reader, path) if sizes[path] > RANGE_BYTES else [Part(path)]
-        for part in ranges:
-            # A file of its own for what is large; small ones share a task.
-            if together and (size + sizes[path] > TASK_BYTES or part.range is not None):
-                jobs.append(_Job(files, tuple(together), dict(measures), id_column))
-                together, size = [], 0
-            together.append(part)
+        if together and size + sizes[path] > TASK_BYTES:
+            jobs.append(replace(job, parts=tuple(together)))
+            together, size = [], 0
+        if sizes[path] <= RANGE_BYTES:
+            together.append(Part(path))
             size += sizes[path]
-    jobs.append(_Job(files, tuple(together), dict(measures), id_column))
-    return _joined(map_partitions(_look, jobs, client), measures)
+        elif is_parquet(path):
+            jobs.extend(replace(job, parts=(part,)) for part in row_group_ranges(files.reader, path))
+        else:
+            ranges = byte_ranges(files, path, sizes[path])
+            jobs.extend(replace(job, parts=(part,), guess=number) for number, part in enumerate(ranges))
+    if together:
+        jobs.append(replace(job, parts=tuple(together)))
+    return _joined(_settled(jobs, map_partitions(_look, jobs, client), client), measures)
+
+
+def _settled(jobs: Sequence[_Job], looks: Sequence[Survey | None], client: Client | None) -> list[Survey]:
+    """Ranges of bytes counted from the beginning of their file, up to the first that nobody could judge.
+
+    Where a range begins in the middle of a file, a quote may be open: only if there is none before it, and
+    none in it, is it known to be what it seems. From there on a file is looked at in one go.
+    """
+    surveys: list[Survey | None] = []
+    again: dict[int, _Job] = {}
+    rest: CsvRange | None = None
+    rows = 0
+    for job, survey in zip(jobs, looks, strict=True):
+        if job.guess is None:
+            surveys.append(survey)
+            continue
+        part = job.parts[0]
+        assert isinstance(part.range, CsvRange)
+        if job.guess == 0:
+            rest, rows = part.range, 0
+        elif rest is None:
+            continue  # it is looked at again, with what is before it
+        lines = rest.line - part.range.line
+        if survey is None or survey.rest is None:
+            whole = replace(part, first_row=rows, range=replace(rest, end=sys.maxsize))
+            again[len(surveys)] = replace(job, parts=(whole,), guess=None)
+            surveys.append(None)
+            rest = None
+        else:
+            surveys.append(survey.moved(rows, lines))
+            rest = replace(survey.rest, line=survey.rest.line + lines)
+            rows += survey.rows
+    found = map_partitions(_look, list(again.values()), client)
+    for place, survey in zip(again, found, strict=True):
+        surveys[place] = survey
+    return [survey for survey in surveys if survey is not None]
 
 
 def _joined(surveys: Sequence[Survey], measures: Mapping[str, Measure]) -> Survey:
@@ -150,34 +219,49 @@ def _joined(surveys: Sequence[Survey], measures: Mapping[str, Measure]) -> Surve
 
 @dataclass(frozen=True)
 class _Job:
+    """Parts to look at; `guess` is the number of a range of bytes in its file, from 0."""
+
     files: Files
     parts: tuple[Part, ...]
     measures: dict[str, Measure]
     id_column: str | None
+    guess: int | None = None
 
 
-def _look(job: _Job) -> Survey:
-    surveys = [_looked(job, part) for part in job.parts]
-    return _joined(surveys, job.measures)
+def _look(job: _Job) -> Survey | None:
+    """What is in the parts; None for a range of bytes that is not plain."""
+    if job.guess is None:
+        return _joined([_looked(job, part) for part in job.parts], job.measures)
+    try:
+        return _looked(job, job.parts[0])
+    except (NotPlainError, InvalidData):
+        return None  # it is looked at again, by the reader that names faults
 
 
 def _looked(job: _Job, part: Part) -> Survey:
-    """One file, or row groups of one."""
+    """A file, or a part of one."""
     files = job.files
+    wanted = list(job.measures)
     columns = {name: Column() for name in job.measures}
     hashes: list[np.ndarray] = []
+    text: CsvFile | None = None
     with files.reader.open(part.path) as file:
         if is_parquet(part.path):
             check_columns(files, parquet_file(file, part.path).schema_arrow.names, part.path)
             file.seek(0)
-            tables = read_batches(file, part.path, list(job.measures), part.range)  # type: ignore[arg-type]
-            cutter: Cutter = Cutter(part, None)
+            tables = read_batches(file, part.path, wanted, part.range)  # type: ignore[arg-type]
         else:
-            text = csv_file(file, part.path)
-            names = [freed_cell(name) for name in text.names] if files.escaped else text.names
-            check_columns(files, names, part.path)
-            tables = (files.cells(table, list(job.measures)) for table in text.tables())
-            cutter = Cutter(part, text)
+            assert not isinstance(part.range, tuple)
+            where = part.range
+            if where and job.guess is not None:
+                start = line_start(file, where.start) if job.guess else where.start
+                end = line_start(file, where.end) if where.end != sys.maxsize else where.end
+                where = replace(where, start=start, end=max(start, end))
+            text = csv_file(file, part.path, where)
+            check_columns(files, text.names, part.path)
+            plainly = text.tables(plain=job.guess is not None)
+            tables = (files.cells(table, wanted) for table in plainly)
+        cutter = Cutter(part, text)
         row = part.first_row
         for table in tables:
             for name, measure in job.measures.items():
@@ -191,7 +275,7 @@ def _looked(job: _Job, part: Part) -> Survey:
     parts = cutter.parts()
     if not parts and part.range is None:
         raise InvalidData(f"The file {part.path} has no rows", mend="check the export that wrote it")
-    return Survey(parts, columns, np.concatenate(hashes) if hashes else None)
+    return Survey(parts, columns, np.concatenate(hashes) if hashes else None, text.rest if text else None)
 
 
 def _add(column: Column, values: pa.ChunkedArray, measure: Measure, path: str, row: int) -> None:

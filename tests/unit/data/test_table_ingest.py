@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
 
-from tasks.data import csv_files
+from tasks.data import csv_blocks
 from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
 from tasks.data.layouts import LAYOUTS, layout_of, table_parts, table_rows, table_survey
@@ -57,11 +57,11 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, shards and tasks so small that a few rows are cut in every way."""
-    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 48)
     monkeypatch.setattr(table_parts, "SHARD_ROWS", 5)
     monkeypatch.setattr(table_rows, "SHARD_ROWS", 5)
-    monkeypatch.setattr(table_parts, "RANGE_BYTES", 1)
-    monkeypatch.setattr(table_survey, "RANGE_BYTES", 1)
+    monkeypatch.setattr(table_parts, "RANGE_BYTES", 50)
+    monkeypatch.setattr(table_survey, "RANGE_BYTES", 50)
     monkeypatch.setattr(table_survey, "TASK_BYTES", 1)
 
 
@@ -206,6 +206,32 @@ def test_row_groups_are_shared_among_workers(
     assert found["id"].to_pylist()[-1] == "data.parquet#30"
 
 
+@pytest.mark.parametrize("quoted_rows", [[], [0], [30, 31, 55], [59]])
+@pytest.mark.parametrize("end", ["\n", "\r"])
+def test_ranges_of_bytes_are_as_one_pass(
+    store: DatasetStore, write: Write, tmp_path: Path, small_parts: None, quoted_rows: list[int], end: str
+) -> None:
+    """Also where a quote, and in it something that looks like a row, makes a range other than it seems."""
+    names = [f"name {n % 9}" for n in range(60)]
+    for row in quoted_rows:
+        names[row] = f'"{row},of quotes{end}1,2,a"'
+    lines = [f"{n},{names[n]},{'ab'[n % 2]}{end}" for n in range(60)]
+    content = "id,name,kind" + end + "".join(lines)
+    source = write(data_csv=content)
+    manifest = ingested(store, source)
+    found = rows_of(store, manifest)
+    assert found["id"].to_pylist() == [str(n) for n in range(60)]
+    assert found["name"].to_pylist() == [name.strip('"') for name in names]
+    assert set(manifest.features[0].categories) == {name.strip('"') for name in names}
+    other = DatasetStore(str(tmp_path / "other"))
+    (source / "data.csv").write_bytes((content + f"7,again,a{end}").encode())
+    words = refusal(other, source)
+    assert "The column id has 1 values more than once: 7. Where: row 8 of data.csv and row 61" in words
+    (source / "data.csv").write_bytes((content + f"one,more,a,b{end}").encode())
+    line = 62 + len(quoted_rows)
+    assert f"line {line} has 4 cells" in refusal(other, source)
+
+
 def test_small_files_share_a_shard_and_keep_their_order(store: DatasetStore, write: Write) -> None:
     files = {f"part{n:03}_csv": f"x,kind\n{n},a\n{n + 0.5},b\n" for n in range(50)}
     source = write(**files, test_csv="x,kind\n99,a\n")
@@ -277,7 +303,7 @@ def test_integer_labels_keep_their_names(store: DatasetStore, write: Write) -> N
         ({"a_csv": "kind\na\nb\n"}, "no column to learn from"),
         (
             {"a_csv": "x,kind\n1,a\n2,b\n", "b_csv": "kind,x\na,1\n"},
-            "The columns of b.csv are not those of the first file. Where: the order of the columns",
+            "The columns of b.csv are not those of a.csv. Where: the order of the columns",
         ),
         (
             {"a_csv": "id,x,kind\n7,1,a\n", "b_csv": "id,x,kind\n8,1,a\n7,2,b\n"},
