@@ -56,7 +56,7 @@ def sweep() -> list[Path]:
     parent, removed = staging_folder(), []
     try:
         stems = {match[1] for path in parent.iterdir() if (match := _NAME.match(path.name))}
-    except FileNotFoundError:
+    except OSError:  # there is none yet; or it is another user's, as the next step will tell
         return []
     for stem in sorted(stems):
         lock = FileLock(parent / f"{stem}.lock", thread_local=False)

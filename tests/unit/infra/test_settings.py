@@ -91,3 +91,22 @@ def test_the_socket_of_a_long_home_has_a_short_path(tmp_path: Path) -> None:
     home.prepare(long)
     assert (long.run_folder / "supervisor.sock").resolve() == long.socket.resolve()
     long.socket.parent.rmdir()
+
+
+def test_folders_to_ingest_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert _source_roots(settings.from_environment())[-1] == "/usr/share/datasets"
+    assert str(tmp_path) in _source_roots(settings.from_environment())
+    monkeypatch.setenv("TRAINYARD_SOURCE_ROOTS", f"{tmp_path}/a:b::~/c")
+    chosen = [str(tmp_path / "a"), str(tmp_path / "b"), str(Path("~/c").expanduser())]
+    assert _source_roots(settings.from_environment()) == chosen
+    home.prepare(settings.from_environment())
+    home.record(settings.from_environment())
+    monkeypatch.delenv("TRAINYARD_SOURCE_ROOTS")
+    assert _source_roots(settings.of_home()) == chosen
+
+
+def _source_roots(stack: Settings) -> list[str]:
+    from deployments.registration import local_blocks
+
+    return list(local_blocks(stack)[0].source_roots)
