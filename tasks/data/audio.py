@@ -55,6 +55,10 @@ def _is_cut_short(content: bytes) -> bool:
             place += 8 + size + size % 2
         return True
     if content[:4] == b"OggS":
-        last = content.rfind(b"OggS")
-        return not content[last + 5] & 4  # the last page carries the sign that the stream ends
+        # The last page carries the sign that the stream ends, and says how long it is (RFC 3533, 6).
+        page = content[content.rfind(b"OggS") :]
+        if len(page) < 27 or not page[5] & 4:
+            return True
+        lengths = page[27 : 27 + page[26]]
+        return len(lengths) < page[26] or 27 + len(lengths) + sum(lengths) > len(page)
     return False

@@ -47,6 +47,31 @@ SUFFIXES: dict[Modality, frozenset[str]] = {
     "audio": AUDIO_SUFFIXES,
     "table": frozenset(),
 }
+OTHER_KINDS: dict[Modality, frozenset[str]] = {
+    "image": frozenset(
+        {
+            ".arw",
+            ".avif",
+            ".cr2",
+            ".dng",
+            ".eps",
+            ".heic",
+            ".heif",
+            ".ico",
+            ".jp2",
+            ".jxl",
+            ".nef",
+            ".psd",
+            ".svg",
+            ".tga",
+        }
+    ),
+    "text": frozenset({".doc", ".docx", ".odt", ".pdf", ".rtf"}),
+    "audio": frozenset({".aac", ".aif", ".aiff", ".amr", ".m4a", ".opus", ".wma"}),
+    "table": frozenset(),
+}
+"""Meant as rows as well: they are told by name, not passed over, where they cannot be read."""
+
 NOUNS: dict[Modality, str] = {"image": "images", "text": "texts", "audio": "sounds", "table": "tables"}
 
 _FEATURES: dict[Modality, Feature] = {
@@ -179,7 +204,7 @@ def form_of(problem: Problem, config: IngestConfig) -> Form:
 
 def media_paths(source: Source, problem: Problem) -> list[str]:
     """Paths of a source's images, texts or sounds."""
-    suffixes = SUFFIXES[problem.modality]
+    suffixes = SUFFIXES[problem.modality] | OTHER_KINDS[problem.modality]
     return [path for path in source.paths if PurePosixPath(path).suffix.lower() in suffixes]
 
 

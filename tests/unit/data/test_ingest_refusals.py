@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
-from tasks.data.read import read_raw_rows
 from tasks.data.store import DatasetStore
 from tasks.errors import TrainyardError
 from tasks.refs import Problem
@@ -70,60 +70,6 @@ def test_unknown_sample(refuse: Refuse) -> None:
     assert "Allowed: digits, iris, fashion-mnist" in refuse(source="sample:cifar")
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "cannot be read as CSV"),
-        ("a,b\n", "has no rows"),
-        ("a,a\n1,x\n2,y\n", "columns of one name: a"),
-        ("a,,b\n1,2,x\n", "a column without a name"),
-        ("a,b\n1,x\n2,y,z\n", "cannot be read as CSV"),
-        ("a,b\n1,x,2\n2,y,3\n", "more cells than the header"),
-        ('a,b\n1,"x\n2,y\n', "cannot be read as CSV"),
-        ("a,b\n1,x\0\n", "NUL"),
-        ("a,b\n1,x\n".encode("utf-16"), "cannot be read as CSV"),
-        ("a,b\n1,\n2,\n", "No row has a label"),
-        ("a,b\n1,x\n2,x\n", "one label only, x"),
-        ("b\nx\ny\n", "no column to learn from"),
-        ("a,b\ninf,x\n1,y\n", "not a finite number"),
-        ("a,b\n1e400,x\n1,y\n", "not a finite number"),
-        ("id,a,b\n1,1,x\n1,2,y\n", "The column id has 1 values more than once: 1"),
-        ("id,a,b\n1,1,x\n,2,y\n", "The column id has missing values"),
-    ],
-)
-def test_csv_files(refuse: Refuse, write: Callable[..., None], content: str | bytes, words: str) -> None:
-    write(data_csv=content)
-    assert words in refuse()
-
-
-def test_columns_that_are_not_there(refuse: Refuse, write: Callable[..., None]) -> None:
-    write(data_csv="a,b\n1,x\n2,y\n")
-    assert "There is no column colour" in refuse(label="colour")
-    assert "Allowed: a, b" in refuse(column_types={"c": "numeric"})
-
-
-def test_words_in_a_numeric_column(refuse: Refuse, write: Callable[..., None]) -> None:
-    write(data_csv="a,b\n1,x\nmany,y\n")
-    assert "The column a holds 'many', which is not a finite number. Where: row 2 of 2" in refuse(
-        column_types={"a": "numeric"}
-    )
-    assert "holds 'x'" in refuse(Problem.TABLE_REGRESSION)
-
-
-def test_files_with_other_columns(refuse: Refuse, write: Callable[..., None]) -> None:
-    write(train_csv="a,b\n1,x\n2,y\n", test_csv="a,c\n1,x\n2,y\n")
-    assert "The columns of train.csv are not those of test.csv. Where: b, c" in refuse()
-
-
-def test_parquet_files(refuse: Refuse, tmp_path: Path) -> None:
-    (tmp_path / "source").mkdir()
-    file = tmp_path / "source" / "data.parquet"
-    file.write_bytes(b"PAR1 but not really")
-    assert "is not a Parquet file" in refuse()
-    pq.write_table(pa.table({"a": [[1], [2]], "b": ["x", "y"]}), file)
-    assert "hold lists or structures: a" in refuse()
-
-
 def test_tables_where_images_are_expected_and_the_other_way_round(
     refuse: Refuse, write: Callable[..., None]
 ) -> None:
@@ -139,7 +85,7 @@ GOOD = encoded(picture(1))
 def test_images_without_labels(refuse: Refuse, write: Callable[..., None]) -> None:
     write(a_png=GOOD, b_png=GOOD)
     words = refuse(IMAGES)
-    assert "a folder of images a label" in words
+    assert "a folder of images, texts or sounds a label" in words
     assert "a CSV of file name and label" in words
 
 
@@ -158,32 +104,19 @@ def test_one_class(refuse: Refuse, write: Callable[..., None]) -> None:
     assert "one label only, cat" in refuse(IMAGES)
 
 
-def _animation() -> bytes:
-    sink = io.BytesIO()
-    frames = [picture(seed) for seed in (1, 2)]
-    frames[0].save(sink, "GIF", save_all=True, append_images=frames[1:])
-    return sink.getvalue()
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"no image", GOOD[:40], GOOD[:-60], b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>", _animation()],
-    ids=["empty", "text", "header only", "truncated", "eps", "svg", "animated"],
-)
-def test_images_that_cannot_be_read(refuse: Refuse, write: Callable[..., None], content: bytes) -> None:
-    write(cat__a_png=GOOD, cat__broken_png=content, dog__b_png=GOOD)
-    words = refuse(IMAGES)
-    assert "1 files cannot be read: cat/broken.png (" in words
-    assert "repair or remove these files" in words
-
-
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
         ("a.png,0\nmissing.png,1\n", "labels.csv names 1 images that are not there: missing.png"),
-        ("a.png,0\n../../etc/passwd,1\n", "Row 2 of labels.csv names '../../etc/passwd', which leads out"),
+        ("a.png,0\n../../etc/passwd,1\n", "row 2 names '../../etc/passwd', which leads out of the folder"),
         ("a.png,0\n/etc/passwd,1\n", "which leads out of the folder"),
-        ("a.png,0\nb.png,1\na.png,1\n", "Row 3 of labels.csv names a.png for the second time"),
+        ("a.png,0\nb.png,1\na.png,1\n", "row 3 names a.png for the second time"),
+        ("a.png,0\nC:\\b.png,1\n", "which leads out of the folder"),
+        ("a.png,0\nhttp://169.254.169.254/b.png,1\n", "which leads out of the folder"),
+        ("a.png,0\n", "1 images have no line in labels.csv: b.png"),
+        ("a.png,0\n,1\nb.png,1\n", "row 2 has no file name"),
+        ('a.png,0\n"b.png,1\n', "is not a CSV file in UTF-8"),
+        ("id,file,path,label\n1,a.png,a.png,0\n", "not clear which of the 4 columns"),
         ("file,label\n", "labels.csv has no rows"),
         ("a.png,\nb.png,\n", "No row has a label"),
         ("a.png,0\nb.png,7\n", "1 labels have no name: 7"),
@@ -214,63 +147,208 @@ def test_links_out_of_the_folder(refuse: Refuse, write: Callable[..., None], tmp
     assert "cat/link.png is a link that leads out of the folder" in refuse(IMAGES)
 
 
-def test_odd_but_good_images_are_stored_plain(store: DatasetStore, tmp_path: Path) -> None:
-    """Transparency on white, palettes and 16 bits resolved, EXIF rotation done, long sides shrunk."""
-    folder = tmp_path / "source" / "odd"
-    folder.mkdir(parents=True)
-    (tmp_path / "source" / "even").mkdir()
-    Image.new("L", (5, 5)).save(tmp_path / "source" / "even" / "x.png")
-    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(folder / "clear.png")
-    Image.new("RGB", (4, 4), (0, 0, 255)).convert("P").save(folder / "palette.png")
-    Image.new("I;16", (4, 4), 65535).save(folder / "deep.png")
-    Image.new("CMYK", (4, 4), (0, 0, 0, 255)).save(folder / "print.jpg")
-    picture(1, 100, 40).save(folder / "wide.png")
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
-    picture(2, 30, 20, "RGB").save(folder / "turned.jpg", exif=exif)
-    config = IngestConfig(source=str(tmp_path / "source"), name="odd", problem=IMAGES, max_image_side_px=50)
-    rows = read_raw_rows(store, ingest(config, store), "train")
-    assert rows.images is not None
-    images = {Path(name).stem: image for name, image in zip(rows.ids, rows.images, strict=True)}
-    assert {image.mode for image in images.values()} == {"L", "RGB"}
-    assert images["clear"].getpixel((0, 0)) == (255, 255, 255)
-    assert images["palette"].getpixel((0, 0)) == (0, 0, 255)
-    assert images["deep"].getpixel((0, 0)) == 255
-    assert images["wide"].size == (50, 20)
-    assert images["turned"].size == (20, 30)
+def test_kinds_of_files_that_are_not_read(refuse: Refuse, write: Callable[..., None]) -> None:
+    write(**{"cat/a.png": GOOD, "dog/b.png": GOOD, "cat/c.HEIC": b"x", "dog/d.svg": b"<svg/>"})
+    words = refuse(IMAGES)
+    assert "2 files cannot be read: cat/c.HEIC (not an image of a known format), dog/d.svg (not an" in words
 
 
-def test_unlabelled_images_are_kept_without_a_label(
-    store: DatasetStore, write: Callable[..., None], tmp_path: Path
+def test_unlabelled_images(
+    refuse: Refuse, store: DatasetStore, write: Callable[..., None], tmp_path: Path
 ) -> None:
+    """Refused by name unless they are unlabelled on purpose, or that is wished."""
     write(a_png=GOOD, b_png=encoded(picture(2)), c_png=encoded(picture(3)), labels_csv="a.png,0\nb.png,1\n")
+    assert "1 images have no line in labels.csv: c.png" in refuse(IMAGES)
+    config = IngestConfig(source=str(tmp_path / "source"), name="some", problem=IMAGES, unlabelled="keep")
+    manifest = store.open(ingest(config, store))
+    assert (manifest.rows, manifest.unlabelled, manifest.classes) == (3, 1, ("0", "1"))
+    write(labels_csv="a.png,0\nb.png,1\nc.png,\n")
+    on_purpose = config.model_copy(update={"unlabelled": "refuse"})
+    assert store.open(ingest(on_purpose, store)).unlabelled == 1
+
+
+@pytest.mark.parametrize(
+    "folder", ["unlabelled/c.png", "train/unlabeled/c.png", "train/Unlabelled/deep/c.png"]
+)
+def test_a_folder_of_unlabelled_files(
+    store: DatasetStore, write: Callable[..., None], tmp_path: Path, folder: str
+) -> None:
+    write(train__cat__a_png=GOOD, train__dog__b_png=encoded(picture(2)), **{folder: encoded(picture(3))})
     config = IngestConfig(source=str(tmp_path / "source"), name="some", problem=IMAGES)
     manifest = store.open(ingest(config, store))
-    assert manifest.rows == 3
-    assert manifest.classes == ("0", "1")
+    assert (manifest.rows, manifest.unlabelled, manifest.classes) == (3, 1, ("cat", "dog"))
 
 
-def test_a_glob_and_an_s3_prefix_are_sources(
-    store: DatasetStore, s3: dict[str, object], tmp_path: Path
+def test_files_without_any_label_can_come_in_to_be_annotated(
+    refuse: Refuse, store: DatasetStore, write: Callable[..., None], tmp_path: Path
 ) -> None:
-    import s3fs
-
-    from tasks.data.sources import digest, scan
-
-    for folder in ("cat", "dog", "skipped"):
-        (tmp_path / "zoo" / folder).mkdir(parents=True)
-        (tmp_path / "zoo" / folder / "1.png").write_bytes(encoded(picture(len(folder))))
-    config = IngestConfig(source=str(tmp_path / "zoo" / "[cd]*" / "*.png"), name="zoo", problem=IMAGES)
+    write(unlabelled__a_png=GOOD, unlabelled__b_png=encoded(picture(2)))
+    assert "No row has a label" in refuse(IMAGES)
+    config = IngestConfig(
+        source=str(tmp_path / "source"),
+        name="some",
+        problem=IMAGES,
+        unlabelled="keep",
+        label_names=("cat", "dog"),
+    )
     manifest = store.open(ingest(config, store))
-    assert (manifest.rows, manifest.classes) == (2, ("cat", "dog"))
+    assert (manifest.rows, manifest.unlabelled, manifest.classes) == (2, 2, ("cat", "dog"))
 
-    server = s3fs.S3FileSystem(**s3)
-    server.mkdir("zoo-source")
-    server.put(str(tmp_path / "zoo"), "zoo-source/zoo", recursive=True)
-    remote = scan("s3://zoo-source/zoo", s3)
-    assert [file.path for file in remote.files] == ["cat/1.png", "dog/1.png", "skipped/1.png"]
-    before = digest(remote)
-    ref = ingest(config.model_copy(update={"source": "s3://zoo-source/zoo"}), store, source=remote)
-    assert store.open(ref).classes == ("cat", "dog", "skipped")
-    server.pipe_file("zoo-source/zoo/cat/1.png", encoded(picture(99)))
-    assert digest(scan("s3://zoo-source/zoo", s3)) != before
+
+BOX = {"id": 5, "image_id": 1, "category_id": 3, "bbox": [0, 0, 4, 4], "area": 16, "iscrowd": 0}
+DETECTION = Problem.OBJECT_DETECTION
+
+
+def coco(**changes: Any) -> str:
+    """A good COCO file of a.png, 8 × 8 pixels, with some of its lists replaced."""
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}],
+        "annotations": [BOX],
+        "categories": [{"id": 3, "name": "cat"}],
+    }
+    return json.dumps({**document, **changes})
+
+
+def _image(**changes: Any) -> dict[str, Any]:
+    return {"id": 1, "file_name": "a.png", "width": 8, "height": 8} | changes
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ("[]", "is not a COCO file: it is no object"),
+        ("{", "is not a COCO file"),
+        ("[" * 100_000, "is not a COCO file"),
+        ('{"images": []}', "it has no list annotations"),
+        (coco(images=[_image(), _image(id=2, file_name="b.png")]), "image 2 (b.png) is not there"),
+        (coco(images=[_image(file_name="../a.png")]), "image 1 (../a.png) leads out of the folder"),
+        (coco(images=[_image(file_name="/etc/passwd")]), "leads out of the folder"),
+        (coco(images=[_image(file_name="http://127.0.0.1/a.png")]), "leads out of the folder"),
+        (coco(images=[_image(), _image(id=2)]), "image 2 (a.png): this file is listed twice"),
+        (coco(images=[_image(), _image(file_name="x.png")]), "image 1 (x.png): this id is there twice"),
+        (coco(images=[_image(width=None)]), "needs a width and a height"),
+        (coco(images=[{"id": 1}]), "image number 1 needs an id and a file_name"),
+        (coco(images=[_image(height=9)]), "it has 8 × 8 pixels, its labels are for 8 × 9"),
+        (coco(annotations=[BOX | {"category_id": 4}]), "annotation 5 is of the category 4, which is not"),
+        (coco(annotations=[BOX | {"image_id": 9}]), "annotation 5 is of the image 9, which is not listed"),
+        (coco(annotations=[BOX, BOX]), "annotation 5 is there twice"),
+        (coco(annotations=["x"]), "annotation number 1 has no id"),
+        (coco(annotations=[BOX | {"bbox": [0, 0, 4]}]), "needs a bbox of four numbers"),
+        (coco(annotations=[BOX | {"bbox": [0, 0, 4, float("nan")]}]), "needs a bbox of four numbers"),
+        (coco(annotations=[BOX | {"bbox": [0, 0, 0, 4]}]), "the box 0, 0, 0, 4 has no area"),
+        (coco(annotations=[BOX | {"bbox": [5, 5, 9, 2]}]), "lies outside the image of 8 × 8"),
+        (coco(annotations=[BOX | {"bbox": [8, 8, 1, 1]}]), "has no area inside the image"),
+        (coco(annotations=[BOX | {"area": -1}]), "the area -1 is no number above 0"),
+        (coco(categories=[]), "there is no category"),
+        (coco(categories=[{"id": 3, "name": "cat"}] * 2), "the category id 3 is there twice"),
+        (coco(categories=[{"id": 3, "name": "cat"}, {"id": 4, "name": "cat"}]), "two category ids"),
+        (coco(annotations=[]), "No image has an object"),
+    ],
+)
+def test_coco_files(refuse: Refuse, write: Callable[..., None], document: str, words: str) -> None:
+    write(**{"train/a.png": GOOD, "train/_annotations.coco.json": document})
+    assert words in refuse(DETECTION)
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        ([], "neither polygons nor a mask"),
+        ([[0, 0, 4, 4]], "a polygon needs three points"),
+        ([[0, 0, 4, 4, 4, 20]], "a polygon lies outside the image"),
+        ({"size": [8, 8], "counts": [3, 4]}, "do not add up to 8 × 8 pixels"),
+        ({"size": [4, 4], "counts": [0, 16]}, "its mask is of 4 × 4, not 8 × 8"),
+        ({"size": [8, 8], "counts": "\u00ff"}, "a mask needs a size and counts"),
+        ({"size": [8, 8]}, "a mask needs a size and counts"),
+    ],
+)
+def test_masks(refuse: Refuse, write: Callable[..., None], mask: Any, words: str) -> None:
+    document = coco(annotations=[BOX | {"segmentation": mask}])
+    write(**{"train/a.png": GOOD, "train/_annotations.coco.json": document})
+    assert words in refuse(Problem.INSTANCE_SEGMENTATION)
+
+
+def test_images_that_no_coco_file_lists(refuse: Refuse, write: Callable[..., None]) -> None:
+    write(**{"train/a.png": GOOD, "train/b.png": GOOD, "train/_annotations.coco.json": coco()})
+    assert "1 images are in no annotation file: train/b.png" in refuse(DETECTION)
+
+
+MAP = encoded(Image.fromarray(np.eye(8, dtype=np.uint8)))
+PAIR = {"image": "i.png", "seg_map": "m.png"}
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"train/train.json": "{}"}, "is not a list of images and maps: it is no list"),
+        ({"train/train.json": json.dumps([PAIR, PAIR])}, "entry 2 (train/i.png) is listed twice"),
+        ({"train/train.json": json.dumps([PAIR | {"seg_map": "x.png"}])}, "entry 1 (x.png) is not there"),
+        ({"train/train.json": json.dumps([PAIR | {"image": "../i.png"}])}, "(../i.png) leads out"),
+        ({"train/train.json": json.dumps([{}])}, "entry 1 names no image"),
+        ({"train/x.png": GOOD}, "1 images are in no list: train/x.png"),
+        ({"train/m.png": encoded(Image.new("L", (8, 7)))}, "has 8 × 8 pixels, its labels are for 8 × 7"),
+        ({"train/m.png": encoded(Image.new("L", (8, 8), 7))}, "class numbers without a name: 7"),
+        ({"train/m.png": encoded(picture(1, mode="RGB"))}, "its pixels are colours (RGB), not class numbers"),
+        ({"train/m.png": encoded(picture(1), "JPEG")}, "a JPEG file, which blurs class numbers"),
+        ({"train/m.png": MAP[:-32]}, "its map train/m.png:"),
+        ({"train/m.png": b""}, "its map train/m.png: an empty file"),
+        ({"id2label.json": "{}"}, "does not hold names of classes"),
+        ({"id2label.json": '{"0": "a", "00": "b"}'}, "a number or a name is there twice"),
+        ({"id2label.json": '{"0": "a"}'}, "there are 1 classes, not 2 to 256"),
+    ],
+)
+def test_segmentation_maps(
+    refuse: Refuse, write: Callable[..., None], files: dict[str, Any], words: str
+) -> None:
+    good = {
+        "train/i.png": GOOD,
+        "train/m.png": MAP,
+        "train/train.json": json.dumps([PAIR]),
+        "id2label.json": '["road", "tree"]',
+    }
+    write(**(good | files))
+    assert words in refuse(Problem.SEMANTIC_SEGMENTATION)
+
+
+def test_segmentation_without_names(refuse: Refuse, write: Callable[..., None]) -> None:
+    write(**{"train/i.png": GOOD, "train/m.png": MAP, "train/train.json": json.dumps([PAIR])})
+    assert "There is no file of the names of classes" in refuse(Problem.SEMANTIC_SEGMENTATION)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("naïve".encode("latin-1"), "c.txt (not in UTF-8: byte 3)"),
+        ("a text".encode("utf-16"), "c.txt (in UTF-16; save it as UTF-8)"),
+        (b"a\0b", "c.txt (not a text: it holds NUL characters)"),
+        (b"x" * (16 * 2**20 + 1), "c.txt (16,777,217 bytes, more than 16,777,216)"),
+    ],
+)
+def test_texts(refuse: Refuse, write: Callable[..., None], content: bytes, words: str) -> None:
+    write(**{"cat/a.txt": "a", "dog/b.txt": "b", "cat/c.txt": content})
+    assert words in refuse(Problem.TEXT_CLASSIFICATION)
+
+
+def _sound(kind: str) -> bytes:
+    sink = io.BytesIO()
+    soundfile.write(sink, np.sin(np.arange(24_000) / 9) / 2, 8_000, format=kind)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "an empty file"),
+        (b"no sound", "not a WAV, FLAC, Ogg or MP3 file"),
+        (_sound("AIFF"), "not a WAV, FLAC, Ogg or MP3 file"),
+        (_sound("WAV")[:-100], "cut short"),
+        (_sound("WAV")[:30], "damaged"),
+        (_sound("FLAC")[:-100], "damaged"),
+        (_sound("OGG")[:-100], "cut short"),
+        (_sound("MP3")[:-400], "cut short"),
+    ],
+    ids=["empty", "text", "aiff", "wav cut", "wav header", "flac cut", "ogg cut", "mp3 cut"],
+)
+def test_sounds(refuse: Refuse, write: Callable[..., None], content: bytes, words: str) -> None:
+    write(**{"cat/a.wav": _sound("WAV"), "dog/b.mp3": _sound("MP3"), "cat/c.wav": content})
+    assert f"1 files cannot be read: cat/c.wav ({words}" in refuse(Problem.AUDIO_CLASSIFICATION)
