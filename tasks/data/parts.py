@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks.data.manifest import FOLD_COLUMN, FileEntry, Manifest
+from tasks.data.manifest import FileEntry, Manifest
 from tasks.data.read import read_shard
+
+NEW_FOLD = "\0fold"
+"""Name of the column of folds on the way; no column of a version has it."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,12 @@ class Part:
         return self.shard.file.rows if self.rows is None else len(self.rows)
 
     def read(self) -> pa.Table:
-        """The rows; a column `fold` stands last where they were given one."""
+        """The rows; the column `NEW_FOLD` stands last where they were given folds."""
         table = self.shard.read()
         if self.rows is not None:
             table = table.take(pa.array(self.rows))
         if self.folds is not None:
-            if FOLD_COLUMN in table.column_names:
-                table = table.drop_columns([FOLD_COLUMN])
-            table = table.append_column(FOLD_COLUMN, pa.array(self.folds, pa.int64()))
+            table = table.append_column(NEW_FOLD, pa.array(self.folds, pa.int64()))
         return table
 
     def only(self, chosen: np.ndarray) -> Part:

@@ -18,7 +18,7 @@ from tasks.data.images import open_image, plain, plain_png_header, png
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FittedStep, Manifest
 from tasks.data.methods import AudioMethod, ImageMethod, TableMethod, TextMethod
 from tasks.data.methods.method import Batch, Geometry, Sound
-from tasks.data.parts import Part, features_of
+from tasks.data.parts import NEW_FOLD, Part, features_of
 from tasks.data.preprocessing import BoundStep, bound_steps
 from tasks.data.shards import media_table, schema
 from tasks.data.sounds import decoded, flac
@@ -239,7 +239,9 @@ def _with_folds(
 ) -> pa.Table:
     """With the column of folds before the label; null where rows are in none."""
     layout = schema(manifest.problem, features, manifest.label, manifest.classes, folds=True)
-    if FOLD_COLUMN in source.column_names:
+    if NEW_FOLD in source.column_names:
+        folds = source[NEW_FOLD]
+    elif manifest.folds:
         folds = source[FOLD_COLUMN]
     else:
         folds = pa.nulls(result.num_rows, pa.int64())

@@ -277,11 +277,16 @@ def test_a_column_without_values_cannot_be_filled(store: DatasetStore, tmp_path:
     assert "age" not in {feature.name for feature in store.open(preprocess(raw, dropped, store)).features}
 
 
-def test_rows_without_label_are_refused(store: DatasetStore, tmp_path: Path) -> None:
+def test_rows_without_label_are_left_out_and_counted(store: DatasetStore, tmp_path: Path) -> None:
     table = frame()
     table.loc[:6, "buys"] = np.nan
-    with pytest.raises(InvalidData, match="7 of 200 rows have no label"):
-        preprocess(stored_table(store, tmp_path, table), PreprocessConfig(), store)
+    raw = stored_table(store, tmp_path, table)
+    manifest = store.open(preprocess(raw, PreprocessConfig(), store))
+    assert manifest.rows == 193
+    assert manifest.left_out == {"unlabelled": 7}
+    assert manifest.unlabelled == 0
+    ids = [id_ for split in manifest.splits for id_ in read_raw_rows(store, store.ref(manifest), split).ids]
+    assert not {f"rows.csv#{row}" for row in range(1, 8)} & set(ids)
 
 
 def test_images_of_several_sizes_are_refused(store: DatasetStore, image_folder: Callable[..., Path]) -> None:
