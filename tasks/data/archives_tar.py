@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
-from tasks.data.archives import MOST_MEMBERS, MOST_RATIO, RATIO_FROM_BYTES, Broken, Member
+from tasks.data.archive_checks import MOST_MEMBERS, MOST_RATIO, RATIO_FROM_BYTES, Broken, Member
 
 _MOST_EXTENDED_HEADER_BYTES = 32 * 2**10
 _MOST_GLOBAL_HEADERS = 1000
@@ -70,7 +70,7 @@ class TarArchive:
                     with _as_broken(name):
                         tar.fileobj.seek(info.offset_data + info.size)  # type: ignore[union-attr]
                 packed_bytes = info.size
-                if self._kind != "tar":
+                if self._kind != "tar" and not with_content:
                     packed_bytes = raw.tell() - before + _READ_AHEAD_BYTES[self._kind]
                 yield _member(info, packed_bytes), content
             with _as_broken(name):

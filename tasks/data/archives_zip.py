@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from tasks.data.archives import MOST_MEMBERS, Broken, Member
+from tasks.data.archive_checks import MOST_MEMBERS, Broken, Member
 
 _MOST_DIRECTORY_BYTES = 256 * 2**20
 _ENTRY = struct.Struct("<4s24xHHH12x")
