@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,8 +29,38 @@ _BLOCK_BYTES = 16 * 2**20
 Write = Callable[[IO[bytes]], object]
 
 
+class Limited(io.RawIOBase):
+    """A file that takes so many bytes and no more.
+
+    Args:
+        file: The file.
+        limit_gib: How much it takes.
+        what: What is written, for the message.
+    """
+
+    def __init__(self, file: IO[bytes], limit_gib: float, what: str) -> None:
+        super().__init__()
+        self._file = file
+        self._limit_gib = limit_gib
+        self._what = what
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def write(self, block: Any) -> int:
+        if self._file.tell() + len(block) > self._limit_gib * 2**30:
+            raise _too_large(self._what, f"more than the {self._limit_gib:g} GiB allowed")
+        return self._file.write(block)
+
+
 def require_size(manifest: Manifest, config: ExportConfig) -> int:
-    """Bytes that the chosen splits have in the store.
+    """Bytes that the chosen splits have in the store; those of the zip file may be more or fewer.
 
     Raises:
         NotFound: A split is not there.
@@ -44,10 +75,9 @@ def require_size(manifest: Manifest, config: ExportConfig) -> int:
     splits = config.splits or tuple(manifest.splits)
     size = sum(file.bytes for split in splits for file in manifest.files_of(split))
     if size > config.max_gib * 2**30 and not config.include:
-        raise InvalidData(
-            f"The export would have {size / 2**30:,.2f} GiB, more than the {config.max_gib:g} GiB allowed",
-            where=f"{manifest.name}@{manifest.version}",
-            mend="export fewer splits, choose items with include, or raise max_gib",
+        raise _too_large(
+            f"{manifest.name}@{manifest.version}",
+            f"{size / 2**30:,.2f} GiB, more than the {config.max_gib:g} GiB allowed",
         )
     return size
 
@@ -60,9 +90,11 @@ def to_link(folder: str | os.PathLike[str], name: str, size: int, write: Write) 
     """
     exports = Path(folder, EXPORTS)
     exports.mkdir(parents=True, exist_ok=True)
-    for old in exports.iterdir():
-        if time.time() - old.stat().st_mtime > KEPT_DAYS * 86_400:
-            shutil.rmtree(old, ignore_errors=True)
+    (exports / "index.html").touch()  # in place of a listing, which would give the addresses away
+    for old in exports.glob("*/"):
+        with suppress(FileNotFoundError):  # another export removes it as well
+            if time.time() - old.stat().st_mtime > KEPT_DAYS * 86_400:
+                shutil.rmtree(old, ignore_errors=True)
     place = exports / secrets.token_hex(16)
     _require_space(exports, size)
     place.mkdir()
@@ -158,6 +190,14 @@ def _allowed(destination: str, roots: Sequence[str] | None, closed: Sequence[str
     return target
 
 
+def _too_large(what: str, size: str) -> InvalidData:
+    return InvalidData(
+        f"The export has {size}",
+        where=what,
+        mend="export fewer splits, choose items with include, or raise max_gib",
+    )
+
+
 def _taken(destination: str) -> InvalidSettings:
     return InvalidSettings(
         f"There is a file at {destination} already", allowed="a new file", mend="choose another name"
@@ -177,7 +217,7 @@ def _require_space(folder: Path, size: int) -> None:
 @contextmanager
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
     """A file that appears with all of its content, and replaces nothing."""
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    aside = target.with_name(f".{target.name[-200:]}.{secrets.token_hex(4)}")
     try:
         with aside.open("xb") as file:
             yield file
@@ -187,5 +227,11 @@ def _new_file(target: Path) -> Iterator[IO[bytes]]:
             os.link(aside, target)
         except FileExistsError:
             raise _taken(str(target)) from None
+    except OSError as error:
+        raise Unavailable(
+            f"The file cannot be written: {error.strerror}",
+            where=str(target),
+            mend="free some space, or choose another destination",
+        ) from error
     finally:
         aside.unlink(missing_ok=True)

@@ -240,7 +240,8 @@ def export_dataset(dataset: DatasetChoice, config: ExportConfig, site: str = "lo
     with shown(f"Export of {title}") as progress:
 
         def write(file: Any) -> None:
-            export(store, manifest, file, config.splits or None, config.include, progress)
+            limited: Any = delivery.Limited(file, config.max_gib, title)
+            export(store, manifest, limited, config.splits or None, config.include, progress)
 
         if config.destination is not None:
             block = cast(ObjectStore, ObjectStore.load(site))
