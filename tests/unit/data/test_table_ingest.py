@@ -469,3 +469,23 @@ def test_numbers_are_read_as_the_endpoint_reads_them(store: DatasetStore, write:
     manifest = ingested(store, write(data_csv=as_csv([[x, "w", "ab"[n % 2]] for n, x in enumerate(numbers)])))
     found = rows_of(store, manifest)["x"].to_numpy()
     assert found.tolist() == [float(x) for x in numbers] == pd.to_numeric(pd.Series(numbers)).tolist()
+
+
+def test_tables_in_an_object_store(
+    store: DatasetStore, write: Write, s3: dict[str, Any], tmp_path: Path, small_parts: None
+) -> None:
+    import s3fs
+
+    rows = many_rows()
+    table = pa.table(dict(zip(("x", "name", "kind"), zip(*rows, strict=True), strict=True)))
+    source = write(train_csv=as_csv(rows))
+    pq.write_table(table, source / "test.parquet")
+    server = s3fs.S3FileSystem(**s3)
+    server.mkdir("tables")
+    server.put(str(source), "tables/rows", recursive=True)
+    config = IngestConfig(source="s3://tables/rows", name="rows", problem=TABLE)
+    with opened(config, s3) as listed:
+        remote = store.open(ingest(config, store, source=listed))
+    assert remote.splits == {"train": 40, "test": 40}
+    local = ingested(DatasetStore(str(tmp_path / "local")), source)
+    assert remote.files == local.files

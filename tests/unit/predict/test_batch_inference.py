@@ -233,7 +233,7 @@ def test_an_output_that_exists_is_refused(client: Client, iris: Path, tmp_path: 
     ("name", "content", "error", "words"),
     [
         ("in.csv", "a,b\n1,2\n", InvalidData, "no column sepal_length"),
-        ("in.csv", "", InvalidData, "no column sepal_length"),
+        ("in.csv", "", InvalidData, "it is empty"),
         ("in.parquet", "not parquet", InvalidData, "not a Parquet file"),
         ("in.jsonl", "[1,\n", InvalidData, "cannot be read"),
         ("in.json", '{"rows": []}', InvalidData, "cannot be read"),
