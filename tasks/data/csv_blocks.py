@@ -10,6 +10,10 @@ from typing import IO, NamedTuple
 from tasks.errors import InvalidData
 
 BLOCK_BYTES = 2 * 2**20
+COLUMN_BYTES = 1024
+MOST_BLOCK_BYTES = 16 * 2**20
+"""Tables of thousands of columns are read in larger blocks: each block costs some time a column."""
+
 MOST_LINE_BYTES = 8 * 2**20
 """A line, or a quoted cell over many lines, that is longer is refused: a worker must hold it."""
 
@@ -45,15 +49,18 @@ class NotPlainError(Exception):
     """A block of lines that only the strict reader understands."""
 
 
-def blocks(file: IO[bytes], path: str, part: CsvRange | None = None) -> Iterator[Block]:
+def blocks(
+    file: IO[bytes], path: str, part: CsvRange | None = None, most_bytes: int | None = None
+) -> Iterator[Block]:
     """A file, or a part of it, in blocks that end where a line ends."""
+    most_bytes = most_bytes or BLOCK_BYTES
     line, start, end = (part.line, part.start, part.end) if part else (1, 0, sys.maxsize)
     if start:
         file.seek(start)
     position = start
     rest = b""
     while True:
-        fresh = file.read(min(BLOCK_BYTES, end - position))
+        fresh = file.read(min(most_bytes, end - position))
         if not position:
             marked = len(fresh)
             fresh = _without_mark(fresh, path)

@@ -20,6 +20,9 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from tasks.data.csv_blocks import (
+    BLOCK_BYTES,
+    COLUMN_BYTES,
+    MOST_BLOCK_BYTES,
     MOST_LINE_BYTES,
     Block,
     CsvRange,
@@ -65,18 +68,16 @@ class CsvFile:
         self.path = path
         csv.field_size_limit(MOST_LINE_BYTES)
         if part:
-            self.names, self._delimiter = list(part.names), part.delimiter
-            self._blocks = blocks(file, path, part)
-            self.rest = part
-            return
-        lines = blocks(file, path)
-        first = next(lines, None)
-        if first is None:
-            raise fault(path, "it is empty", "export the data again")
-        self._delimiter = ","
-        self.names, block = self._header(first)
-        self._blocks = chain([block], lines)
-        self.rest = self._after(block._replace(content=b""))
+            self.names, self._delimiter, self.rest = list(part.names), part.delimiter, part
+        else:
+            first = next(blocks(file, path), None)
+            if first is None:
+                raise fault(path, "it is empty", "export the data again")
+            self._delimiter = ","
+            self.names, body = self._header(first)
+            self.rest = self._after(body._replace(content=b""))
+        size = min(max(BLOCK_BYTES, COLUMN_BYTES * len(self.names)), MOST_BLOCK_BYTES)
+        self._blocks = blocks(file, path, self.rest, size)
 
     def tables(self, *, plain: bool = False) -> Iterator[pa.Table]:
         """The rows in order, a block at a time: string columns, null where a cell holds no value.

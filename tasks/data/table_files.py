@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.data.csv_blocks import CsvRange
+from tasks.data.csv_blocks import COLUMN_BYTES, MOST_BLOCK_BYTES, CsvRange
 from tasks.data.csv_files import CsvFile, empty
 from tasks.data.listed import listed
 from tasks.errors import InvalidData
@@ -99,9 +99,10 @@ def read_batches(
     sizes = [parquet.metadata.row_group(group) for group in groups]
     count = sum(size.num_rows for size in sizes)
     row_bytes = sum(size.total_byte_size for size in sizes) // max(1, count)
+    most_bytes = max(BATCH_BYTES, min(COLUMN_BYTES * parquet.metadata.num_columns, MOST_BLOCK_BYTES))
     try:
         for batch in parquet.iter_batches(
-            batch_size=max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, row_bytes))),
+            batch_size=max(1, min(BATCH_ROWS, most_bytes // max(1, row_bytes))),
             row_groups=groups,
             columns=columns,
             use_threads=False,

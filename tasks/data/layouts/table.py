@@ -64,7 +64,7 @@ class Table:
         about = columns_file(source)
         files = files_of(source, paths, about)
         label = config.label or (about.label if about else files.columns[-1])
-        types = types_of(about, config)
+        types = types_of(about, files, config)
         refuse_unknown({label, *types}, files, "label or column_types")
         id_column = id_column_of(files, [label])
         names = [name for name in files.columns if name not in (label, id_column)]

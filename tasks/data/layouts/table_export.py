@@ -38,7 +38,11 @@ def exported(version: StoredVersion, columns: Mapping[str, str], text: str | Non
     about = ColumnsFile(
         label=columns[manifest.label],
         text=text,
-        types={} if text else {feature.name: feature.type for feature in manifest.features},
+        types={
+            feature.name: feature.type
+            for feature in manifest.features
+            if feature.type in ("numeric", "categorical")
+        },
         escaped=not parquet,
     )
     yield COLUMNS_FILE, [about.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from tasks.data.sources import Source
 from tasks.data.table_files import TABLE_SUFFIXES, column_names, is_parquet
 from tasks.errors import InvalidData
 
-COLUMNS_FILE = "columns.json"
+COLUMNS_FILE = "trainyard_columns.json"
 
 MOST_CATEGORIES = 1_000
 """A column with more different values is kept without listing them in the manifest."""
@@ -37,13 +38,13 @@ _INTEGER = re.compile(r"^[+-]?\d+$")
 
 
 class ColumnsFile(BaseModel):
-    """`columns.json`, which an export writes beside its tables, so that they come in again as they were."""
+    """What an export writes beside its tables, so that they come in again as they were."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str = Field(min_length=1)
     text: str | None = None
-    types: dict[str, str] = {}
+    types: dict[str, Literal["numeric", "categorical"]] = {}
     escaped: bool = Field(default=False, description="Cells that a spreadsheet would run have a `'` before.")
 
 
@@ -193,6 +194,10 @@ def format_of(paths: Sequence[str]) -> str:
     return "parquet" if all(map(is_parquet, paths)) else "csv"
 
 
-def types_of(about: ColumnsFile | None, config: IngestConfig) -> Mapping[str, str]:
-    """Types of columns that are not to be inferred; the settings prevail."""
-    return {**(about.types if about else {}), **config.column_types}
+def types_of(about: ColumnsFile | None, files: Files, config: IngestConfig) -> Mapping[str, str]:
+    """Types of columns that are not to be inferred; the settings prevail.
+
+    A column that was taken out of an exported table is no fault.
+    """
+    known = about.types if about else {}
+    return {name: kind for name, kind in known.items() if name in files.columns} | config.column_types

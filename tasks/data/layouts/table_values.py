@@ -93,7 +93,7 @@ def first_missing(column: pa.ChunkedArray) -> int | None:
 
 def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Texts of which some are no number, or are one with spaces around it."""
-    texts = pc.utf8_trim_whitespace(column)
+    texts = pc.ascii_trim_whitespace(column)
     try:
         return texts.cast(pa.float64())
     except pa.ArrowInvalid:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.data import csv_blocks
+from tasks.data import csv_blocks, csv_files
 from tasks.data.csv_blocks import CsvRange
 from tasks.data.csv_cells import escaped_cell, escaped_column, freed_cell, freed_column
 from tasks.data.csv_files import CsvFile
@@ -97,6 +97,8 @@ def test_a_fault_is_found_and_named_wherever_it_stands(
     path: str, content: bytes, words: str, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_files, "COLUMN_BYTES", 1)
     if block_bytes == 5 and "utf-" in path:
         pytest.skip("five bytes do not tell an encoding")
     with pytest.raises(InvalidData, match=f"The file {path} .*{words}"):
@@ -153,7 +155,8 @@ def test_the_delimiter_is_found(path: str, content: bytes) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_rows_may_end_as_on_any_system(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 7)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 7)
+    monkeypatch.setattr(csv_files, "COLUMN_BYTES", 1)
     content = end.join(["a,b", "1,2", '3,"4"', "5,6"]).encode()
     assert read_table(io.BytesIO(content), "x.csv").to_numpy().tolist() == [
         ["1", "2"],
@@ -182,6 +185,8 @@ def test_any_table_reads_as_pandas_reads_it_and_each_part_by_itself(
     rows: list[list[str]], quoting: int, end: str, block_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_files, "COLUMN_BYTES", 1)
     sink = io.StringIO(newline="")
     csv.writer(sink, lineterminator=end, quoting=quoting).writerows([["x", "y"], *rows])
     content = sink.getvalue().encode()

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
 
-from tasks.data import csv_blocks
+from tasks.data import csv_files
 from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
 from tasks.data.layouts import LAYOUTS, layout_of, table_parts, table_rows, table_survey
@@ -57,7 +57,8 @@ def write(tmp_path: Path) -> Write:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, shards and tasks so small that a few rows are cut in every way."""
-    monkeypatch.setattr(csv_blocks, "BLOCK_BYTES", 48)
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 48)
+    monkeypatch.setattr(csv_files, "COLUMN_BYTES", 1)
     monkeypatch.setattr(table_parts, "SHARD_ROWS", 5)
     monkeypatch.setattr(table_rows, "SHARD_ROWS", 5)
     monkeypatch.setattr(table_parts, "RANGE_BYTES", 50)
@@ -314,9 +315,15 @@ def test_integer_labels_keep_their_names(store: DatasetStore, write: Write) -> N
             {"a_parquet": pa.table({"x": [b"\xff\xfe", b"a"], "kind": ["a", "b"]})},
             "The column x of a.parquet holds bytes that are no text",
         ),
-        ({"a_csv": "x,kind\n1,a\n2,b\n", "columns_json": "{}"}, "columns.json does not describe columns"),
         (
-            {"a_csv": "x,kind\n1,a\n2,b\n", "columns_json": '{"label": "gone"}'},
+            {"a_csv": "x,kind\n1,a\n2,b\n", "trainyard_columns_json": "{}"},
+            "trainyard_columns.json does not describe columns",
+        ),
+        (
+            {
+                "a_csv": "x,kind\n1,a\n2,b\n",
+                "trainyard_columns_json": '{"label": "gone", "types": {"gone too": "numeric"}}',
+            },
             "There is no column gone. Allowed: x, kind",
         ),
     ],
