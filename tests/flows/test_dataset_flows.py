@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from uuid import uuid4
 
 import mlflow
 import pytest
+import s3fs
 from mlflow import MlflowClient
 from prefect import flow, tags
 from prefect.client.orchestration import get_client
@@ -56,6 +58,7 @@ from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound
 from tasks.refs import DatasetRef, Problem
 from tasks.train.config import TrainConfig
 from tasks.train.train import train
+from tests.helpers.s3_server import empty_folder, s3_server
 from tests.helpers.stored_datasets import png, store_images
 from tests.helpers.trained import iris_dataset
 
@@ -383,3 +386,38 @@ def test_what_takes_longer_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
     _, shown = ran(work)
     assert (shown["progress"].data, shown["progress"].description) == (100.0, "Counting")
+
+
+@pytest.mark.slow
+def test_everything_works_on_an_object_store(home: Path, name: str) -> None:
+    with s3_server() as options, empty_folder(options) as url:
+        site = f"{SITE}-s3"
+        ObjectStore(url=f"{url}/store", options=options).save(site, overwrite=True)
+        for kind in (DocsSite, DaskCluster, MlflowServer):
+            kind.load(SITE).save(site, overwrite=True)  # type: ignore[union-attr]
+        source = png_folder(home, name)
+        remote = s3fs.S3FileSystem(use_listings_cache=False, **options)
+        for file in Path(source.source).rglob("*.png"):
+            remote.pipe_file(f"{url}/{name}/{file.relative_to(source.source)}", file.read_bytes())
+
+        with tags("user:ada"):
+            config = source.model_copy(update={"source": f"{url}/{name}", "private": True})
+            raw = ingest_data(config, site=site)
+            choice = DatasetChoice(name=name)
+            validate_data(choice, ValidateConfig(), site=site)
+            made = preprocess_data(choice, PreprocessConfig(), site=site)
+            sample_dataset(choice, SampleConfig(count=2), site=site)
+            target = f"{url}/exports/{name}.zip"
+            assert export_dataset(choice, ExportConfig(destination=target), site=site) == target
+            assert ingest_data(config, site=site) == raw
+        with zipfile.ZipFile(io.BytesIO(remote.cat_file(target))) as packed:
+            assert sum(member.endswith(".png") for member in packed.namelist()) == raw.rows == made.rows
+        for address in (f"{url}/store/datasets/{name}", f"{url}/store/datasets/{name}/{raw.version}/data"):
+            with pytest.raises(NotFound):  # by its address nobody gets at what is private
+                ingest_data(IngestConfig(source=address, name=f"{name}-taken"), site=site)
+        with tags("user:eve"), pytest.raises(NotFound, match="There is no dataset"):
+            export_dataset(choice, ExportConfig(), site=site)
+        with tags("user:ada"):
+            deleted = delete_dataset(DeleteConfig(name=name, version="all"), site=site)
+        assert deleted == [made.version, raw.version]
+        assert remote.find(f"{url}/store/datasets") == []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tasks.data.store import DatasetStore
+from tests.helpers.s3_server import empty_folder, s3_server
 
 
 def picture(seed: int, width: int = 8, height: int = 8, mode: str = "L") -> Image.Image:
@@ -61,38 +60,16 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[dict[str, object]]:
-    """fsspec options for an S3 server: the one that TRAINYARD_TEST_S3_URL names, or one in a thread here."""
-    url = os.environ.get("TRAINYARD_TEST_S3_URL")
-    if url:
-        yield {
-            "key": os.environ["TRAINYARD_TEST_S3_KEY"],
-            "secret": os.environ["TRAINYARD_TEST_S3_SECRET"],
-            "endpoint_url": url,
-            "config_kwargs": {"s3": {"addressing_style": "path"}},
-        }
-        return
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {"key": "test", "secret": "test", "endpoint_url": f"http://{host}:{port}"}
-    server.stop()
+    """fsspec options for an S3 server."""
+    with s3_server() as options:
+        yield options
 
 
 @pytest.fixture
 def s3_folder(s3: dict[str, object]) -> Iterator[str]:
-    """URL of an empty folder on the S3 server: in the bucket TRAINYARD_TEST_S3_BUCKET, or one of its own."""
-    import s3fs
-
-    filesystem = s3fs.S3FileSystem(use_listings_cache=False, **s3)
-    bucket = os.environ.get("TRAINYARD_TEST_S3_BUCKET") or f"bucket-{uuid4().hex[:8]}"
-    if not filesystem.exists(bucket):
-        filesystem.mkdir(bucket)
-    folder = f"{bucket}/test-{uuid4().hex[:8]}"
-    yield f"s3://{folder}"
-    for path in filesystem.find(folder):
-        filesystem.rm_file(path)
+    """URL of an empty folder on the S3 server."""
+    with empty_folder(s3) as url:
+        yield url
 
 
 @pytest.fixture(params=["local", "s3"])
