@@ -126,7 +126,12 @@ def remote_files(
 @contextmanager
 def answers(given: str) -> Iterator[None]:
     """What an object store refuses or fails at, in words."""
-    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError  # type: ignore[import-untyped]
+    from botocore.exceptions import (  # type: ignore[import-untyped]
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        ParamValidationError,
+    )
 
     try:
         yield
@@ -134,7 +139,7 @@ def answers(given: str) -> Iterator[None]:
         raise
     except ParamValidationError:
         raise not_found(given) from None
-    except PermissionError as error:
+    except (PermissionError, NoCredentialsError) as error:
         raise NotAllowed(
             f"The object store does not let {given} be read",
             where=str(error),

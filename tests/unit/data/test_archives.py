@@ -15,7 +15,7 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ import pytest
 
 from tasks.data import archive_checks, archives
 from tasks.data.config import IngestConfig
+from tasks.data.ingest import ingest
 from tasks.data.sources import digest, opened
 from tasks.data.staging import require_space, staging_folder, sweep
+from tasks.data.store import DatasetStore
 from tasks.errors import TrainyardError, Unavailable
 from tasks.refs import Problem
 
@@ -124,6 +126,24 @@ def test_real_programs_archives(tmp_path: Path) -> None:
             assert contents(tmp_path / file) == ANIMALS
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "d.zip", "pets"], cwd=tmp_path, check=True)
     assert contents(tmp_path / "d.zip") == ANIMALS
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_a_version_from_an_archive_is_that_from_the_folder(
+    tmp_path: Path, store: DatasetStore, image_folder: Callable[..., Path], suffix: str
+) -> None:
+    folder = image_folder()
+    members = {str(path.relative_to(folder.parent)): path.read_bytes() for path in folder.rglob("*.png")}
+    file = packed(tmp_path / f"pictures{suffix}", members)
+    versions = [
+        store.open(
+            ingest(IngestConfig(source=str(source), name=name, problem=Problem.IMAGE_CLASSIFICATION), store)
+        )
+        for source, name in ((folder, "loose"), (file, "packed"))
+    ]
+    assert versions[0].rows == len(members)
+    assert [file.sha256 for file in versions[0].files] == [file.sha256 for file in versions[1].files]
+    assert versions[1].source == str(file)
 
 
 def test_a_folder_that_has_a_meaning_stays(tmp_path: Path) -> None:

@@ -330,6 +330,14 @@ def test_an_object_store_that_does_not_answer(s3: dict[str, Any]) -> None:
         listed("s3://nowhere/x", options)
 
 
+def test_an_object_store_that_wants_keys(s3: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(NotAllowed, match="does not let s3://nowhere/x be read"):
+        listed("s3://nowhere/x", {"endpoint_url": s3["endpoint_url"]})
+
+
 def test_the_digest_tells_names_and_contents(zoo: Path, bucket: str, s3: dict[str, Any]) -> None:
     def changed(source: str, options: Any, change: Callable[[], Any]) -> bool:
         before = digest(config(source), options)
