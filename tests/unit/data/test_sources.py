@@ -17,6 +17,8 @@ from tasks.data.config import IngestConfig
 from tasks.data.globs import Glob
 from tasks.data.sources import Source, digest, opened, scan
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound, TrainyardError, Unavailable
+from tasks.predict.config import PredictConfig
+from tasks.predict.sources import find
 from tasks.refs import Problem
 
 ZOO = ("cat/1.png", "cat/2.png", "dog/1.png", "dog/deep/3.png", "labels.csv")
@@ -188,6 +190,15 @@ def test_only_allowed_folders_are_read(zoo: Path, tmp_path: Path, address: str) 
         digest(config(f"{zoo}{address}"), roots=["/data"])
     with pytest.raises(NotAllowed, match="no folder"):
         scan(f"{zoo}{address}", roots=[])
+
+
+def test_batch_inference_reads_allowed_folders_only(zoo: Path) -> None:
+    wanted = PredictConfig(model="m", source=f"{zoo}/*/*.png", output="/nowhere")
+    assert len(find(wanted, roots=[str(zoo)]).files) == 3
+    with pytest.raises(NotAllowed):
+        find(wanted, roots=["/data"])
+    with pytest.raises(NotFound):
+        find(wanted, roots=[str(zoo)], closed=[str(zoo)])
 
 
 def test_allowed_folders(zoo: Path, tmp_path: Path) -> None:
