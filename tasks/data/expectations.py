@@ -133,7 +133,7 @@ def merged(rule: Rule, outcomes: Sequence[Outcome]) -> Outcome:
         missing=missing,
         unexpected=unexpected,
         examples=tuple(one for outcome in outcomes for one in outcome.examples)[:EXAMPLES],
-        values=tuple(dict.fromkeys(one for outcome in outcomes for one in outcome.values))[:EXAMPLES],
+        values=tuple(one for outcome in outcomes for one in outcome.values)[:EXAMPLES],
     )
 
 
@@ -216,7 +216,7 @@ def _outcome(result: Any, ids: pd.Series | None) -> Outcome:
         missing=int(details.get("missing_count") or 0),
         unexpected=int(details["unexpected_count"] or 0) if by_row else None,
         examples=() if ids is None else tuple(str(ids.iloc[one]) for one in positions),
-        values=tuple(dict.fromkeys(value_text(value) for value in values))[:EXAMPLES],
+        values=tuple(value_text(value) for value in values)[:EXAMPLES],
         observed="" if observed is None else value_text(observed),
         positions=positions,
     )
@@ -231,5 +231,6 @@ def _fault(information: dict[str, Any]) -> str:
 
 def _sentence(rendered: Any) -> str:
     """A template of Great Expectations with its values put in, as plain text."""
-    values = {name: one["value"] for name, one in (rendered.params or {}).items()}
+    given = {name: one["value"] for name, one in (rendered.params or {}).items()}
+    values = {name: value_text(one) if isinstance(one, float) else one for name, one in given.items()}
     return Template(rendered.template or "").safe_substitute(values)

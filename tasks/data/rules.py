@@ -21,7 +21,7 @@ class Rule:
         type: Name of the Great Expectations expectation.
         kwargs: Its arguments.
         good: The sentence when it holds; empty takes the library's.
-        bad: What follows "3 of 150 rows" when it does not; a whole sentence where nothing is counted.
+        bad: What follows "3 of 150 rows" when it does not; a whole sentence where no row is counted.
         mend: What to do then.
         scope: Which frame it judges.
         warns: It is worth a look where it does not hold, and stops nobody.

@@ -74,7 +74,7 @@ def suite_rules(text: str, manifest: Manifest) -> list[Rule]:
              for number, entry in enumerate(entries, 1)]  # fmt: skip
     sentences = words(rules)
     return [
-        replace(rule, good=sentence, bad=rule.bad or f"are not as expected: {sentence}")
+        replace(rule, good=sentence, bad=f"are not as expected: {sentence.rstrip('.')}")
         for rule, sentence in zip(rules, sentences, strict=True)
     ]
 

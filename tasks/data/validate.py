@@ -146,8 +146,9 @@ def _check(rule: Rule, outcome: Outcome, expectation: str) -> Check:
         if counted:
             such = f", such as {', '.join(outcome.examples)}" if outcome.examples else ""
             message = f"{unexpected:,} of {of:,} {rule.counted} {rule.bad}{such}"
-        elif rule.suite and outcome.observed:
-            message = f"{rule.bad} (found: {outcome.observed})"
+        elif rule.suite:
+            seen = f" (found: {outcome.observed})" if outcome.observed else ""
+            message = f"The version {rule.bad.replace('are', 'is', 1)}{seen}"
     return Check(
         name=rule.name,
         column=rule.column,
@@ -173,4 +174,4 @@ def _found(rule: Rule, outcome: Outcome, unexpected: int, of: int) -> str:
     share = f"{100 * unexpected / of:.3g} % not as expected" if of else "nothing to judge"
     if not unexpected or not outcome.values:
         return share
-    return f"{share}: {'; '.join(outcome.values)}"
+    return f"{share}: {'; '.join(dict.fromkeys(outcome.values))}"

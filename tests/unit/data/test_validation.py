@@ -15,8 +15,11 @@ from tasks.data.store import DatasetStore
 from tasks.data.validate import Check, ValidationReport, validate
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef, Problem
+from tests.helpers.versions_in_pieces import Row, image, store_media
 
 from .conftest import encoded, picture
+
+PICTURES = Problem.IMAGE_CLASSIFICATION
 
 TABLE = """age,town,nothing,buys
 31,Bern,,yes
@@ -89,6 +92,11 @@ def test_good_images_pass(store: DatasetStore, image_folder: Callable[..., Path]
     text = assert_plain(tmp_path / "docs" / report.docs_path)
     assert "All 14 checks passed" in text
     assert "row label values must belong to this set: cat dog." in text
+    assert [(one.name, one.bars) for one in report.distributions] == [
+        ("image width", (("8", 24),)),
+        ("image height", (("8", 24),)),
+        ("image mode", (("L", 24),)),
+    ]
     assert ValidationReport.model_validate_json(report.model_dump_json()) == report
 
 
@@ -104,13 +112,13 @@ def test_images_that_must_not_be_trained_on(
     assert {one.name for one in report.failures} == {
         "class size",
         "classes in training",
-        "image width",
+        "image size",
         "separate splits",
     }
     copies = check(report, "separate splits")
     assert (copies.unexpected, copies.of) == (2, 27)
     assert set(copies.examples) == {"train/cat/copy.png", "test/cat/copy.png"}
-    assert check(report, "image width").examples == ("test/bird/tiny.png",)
+    assert check(report, "image size").examples == ("test/bird/tiny.png",)
     with pytest.raises(InvalidData) as caught:
         report.require_success("http://127.0.0.1:1/docs")
     assert "1 of 27 rows belong to a class that has no training row, such as test/bird/tiny.png" in str(
@@ -118,7 +126,7 @@ def test_images_that_must_not_be_trained_on(
     )
     assert caught.value.where == "http://127.0.0.1:1/docs"
     text = assert_plain(tmp_path / "docs" / report.docs_path)
-    assert "2 (1 ×)" in text, "the width that is too small, among the details"
+    assert "3.7 % not as expected: 2<" in text, "the side that is too short, among the details"
 
 
 def test_gaps_are_let_through_only_where_preprocessing_fills_them(
@@ -150,15 +158,26 @@ def test_what_no_preprocessing_mends(store: DatasetStore, table: DatasetRef, tmp
     assert "label them, or take them out of the source" in str(caught.value)
 
 
-def test_unlabelled_images_are_counted(store: DatasetStore, tmp_path: Path) -> None:
-    folder = tmp_path / "source"
-    folder.mkdir()
-    for number in range(5):
-        (folder / f"{number}.png").write_bytes(encoded(picture(number)))
-    (folder / "labels.csv").write_text("0.png,cat\n1.png,dog\n2.png,cat\n3.png,dog\n")
-    report = validate(images(store, folder), store, ValidateConfig(), tmp_path / "docs")
+def test_unlabelled_images_stop_unless_preprocessing_leaves_them_out(
+    store: DatasetStore, tmp_path: Path
+) -> None:
+    rows: list[Row] = [(f"{number}.png", image(number), number % 2) for number in range(4)]
+    ref = store_media(store, {"train": [*rows, ("4.png", image(4), None)]}, PICTURES, ["cat", "dog"])
+    report = validate(ref, store, ValidateConfig(), tmp_path / "docs")
     (failure,) = report.failures
     assert failure.message == "1 of 5 rows have no label, such as 4.png"
+    report = validate(ref, store, ValidateConfig(), tmp_path / "docs", PreprocessConfig())
+    assert report.success
+    (mended,) = report.in_state("mended")
+    assert (mended.name, mended.unexpected, mended.examples) == ("labelled", 1, ("4.png",))
+
+
+def test_data_without_any_label_is_stopped_always(store: DatasetStore, tmp_path: Path) -> None:
+    rows: list[Row] = [(f"{number}.png", image(number), None) for number in range(4)]
+    ref = store_media(store, {"train": rows}, PICTURES, ["cat", "dog"])
+    report = validate(ref, store, ValidateConfig(), tmp_path / "docs", PreprocessConfig())
+    assert {one.name for one in report.failures} == {"labelled", "classes present"}
+    assert check(report, "labelled").mend == "label them"
 
 
 def test_names_of_classes_without_rows(
@@ -218,6 +237,6 @@ def test_markup_in_names_of_classes_and_files_stays_text(
     (folder / "test" / HOSTILE).mkdir()
     (folder / "test" / HOSTILE / f"{HOSTILE}.png").write_bytes(encoded(picture(901, 2, 8)))
     report = validate(images(store, folder), store, ValidateConfig(), tmp_path / "docs")
-    assert check(report, "image width").examples == (f"test/{HOSTILE}/{HOSTILE}.png",)
+    assert check(report, "image size").examples == (f"test/{HOSTILE}/{HOSTILE}.png",)
     text = assert_plain(tmp_path / "docs" / report.docs_path)
     assert text.count(html.escape(HOSTILE)) > 4
