@@ -1,4 +1,4 @@
-"""Peak memory of ingest and preprocess does not grow with the dataset, in the flow process and in each worker.
+"""Peak memory of ingest and preprocess does not grow with the dataset: of the flow process and each worker.
 
 pytest -m benchmark tests/benchmarks/test_image_memory.py -s
 """
