@@ -11,13 +11,13 @@ from tasks.data.layouts.layout import Contents, File, StoredVersion
 from tasks.data.layouts.table_export import exported
 from tasks.data.layouts.table_rows import RowForm, pieces
 from tasks.data.layouts.table_source import (
-    MOST_CATEGORIES,
     classes_of,
     columns_file,
     files_of,
     format_of,
     id_column_of,
     measure_of_classes,
+    most_categories,
     numbers_or_refuse,
     refuse_repeated_ids,
     refuse_unknown,
@@ -35,12 +35,6 @@ from tasks.refs import Problem
 
 if TYPE_CHECKING:
     from distributed import Client
-
-_MEASURES = {
-    "numeric": Measure(numbers=True),
-    "categorical": Measure(most_values=MOST_CATEGORIES),
-    None: Measure(numbers=True, most_values=MOST_CATEGORIES),
-}
 
 
 class Table:
@@ -71,7 +65,8 @@ class Table:
         if not names:
             raise InvalidData(f"Beside the label {label} there is no column to learn from")
         classification = config.problem.is_classification
-        measures = {name: _MEASURES[types.get(name)] for name in names}
+        most = most_categories(len(names))
+        measures = {name: _measure(types.get(name), most) for name in names}
         measures[label] = measure_of_classes() if classification else Measure(numbers=True)
         if id_column:
             measures[id_column] = Measure()
@@ -114,6 +109,10 @@ class Table:
             target = label if problem.is_classification else f"{2 * width:.1f}"
             rows.append(f"{width},{('red', 'green', 'blue')[place % 3]},{target}")
         return {path: ("\n".join(rows) + "\n").encode() for path, rows in lines.items()}
+
+
+def _measure(given: str | None, most_categories: int) -> Measure:
+    return Measure(numbers=given != "categorical", most_values=0 if given == "numeric" else most_categories)
 
 
 def _feature(name: str, column: Column, given: str | None) -> Feature:

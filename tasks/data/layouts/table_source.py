@@ -27,7 +27,8 @@ from tasks.errors import InvalidData
 COLUMNS_FILE = "trainyard_columns.json"
 
 MOST_CATEGORIES = 1_000
-"""A column with more different values is kept without listing them in the manifest."""
+MOST_CATEGORIES_OF_ALL = 1_000_000
+"""A column with more different values is kept without listing them in the manifest; workers hold these."""
 
 MOST_CLASSES = 10_000
 """A label with more different values is no class."""
@@ -99,6 +100,11 @@ def refuse_unknown(wanted: set[str], files: Files, field: str) -> None:
 def id_column_of(files: Files, taken: Sequence[str]) -> str | None:
     """The column that identifies rows, if there is one that is nothing else."""
     return ID_COLUMN if ID_COLUMN in files.columns and ID_COLUMN not in taken else None
+
+
+def most_categories(columns: int) -> int:
+    """How many values of a column are listed, where there are so many columns."""
+    return min(MOST_CATEGORIES, max(10, MOST_CATEGORIES_OF_ALL // columns))
 
 
 def measure_of_classes() -> Measure:
