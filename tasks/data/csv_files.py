@@ -45,6 +45,9 @@ MISSING = (
 )
 """Cells that hold no value, quoted or not: those of pandas."""
 
+_TOLD = re.compile(r"sep=([,;\t|])\r?\n", re.IGNORECASE)
+"""A first line by which Excel says what separates cells."""
+
 _QUOTED = re.compile(r'"[^"]*"')
 
 
@@ -115,6 +118,9 @@ class CsvFile:
         if self.path.lower().endswith(".tsv") and "\t" in shown:
             self._delimiter = "\t"
         lines = io.StringIO(text, newline="")
+        if told := _TOLD.match(text):
+            self._delimiter = told[1]
+            number += line_ends(lines.readline().encode())
         reader = self._reader(lines)
         try:
             header = next((row for row in reader if any(map(str.strip, row)) or len(row) > 1), None)

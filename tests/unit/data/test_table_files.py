@@ -145,6 +145,7 @@ def test_spaces_before_cells_are_no_part_of_them() -> None:
     [
         ("x.csv", b"a;b\n1,5;2\n"),
         ("x.csv", b"a|b\n1,5|2\n"),
+        ("x.csv", b"\xef\xbb\xbfsep=;\r\na, with, commas;b\r\n1,5;2\r\n"),
         ("x.csv", b'"a, with, commas";b\n"1,5";2\n'),
         ("x.tsv", b"a, and more\tb\n1,5\t2\n"),
     ],

@@ -334,6 +334,17 @@ def test_refusals_name_file_row_and_column(
     assert words in refusal(store, write(**files))
 
 
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ("x" * 100_000_000 + ",a", "line 3 is longer than 8 MiB"),
+        ('"' + "x,a\n" * 20_000_000, "row that begins in line 3 is longer than 8 MiB, or its quote is never"),
+    ],
+)
+def test_a_line_of_100_megabytes(store: DatasetStore, write: Write, row: str, words: str) -> None:
+    assert words in refusal(store, write(data_csv=f"x,kind\n1,a\n{row}\n2,b\n"))
+
+
 def test_a_word_among_numbers_that_are_asked_for(
     store: DatasetStore, write: Write, small_parts: None
 ) -> None:
