@@ -15,9 +15,12 @@ from tasks.data.store import DatasetStore
 from tasks.refs import Problem
 from tasks.report import table_summary
 from tasks.report.markdown import bytes_text, cell, number, table
-from tasks.report.samples import READ_BYTES, ImageSamples, image_samples, usual_split
+from tasks.report.samples import ImageSamples, image_samples, usual_split
 
 __all__ = ["DatasetSummary", "ImageSamples", "image_samples", "render", "summarise", "usual_split"]
+
+COLUMN_BYTES = 16 * 2**20
+"""The columns of a table are summarised from its first rows, this many bytes or one shard."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class DatasetSummary:
 
 
 def summarise(store: DatasetStore, manifest: Manifest) -> DatasetSummary:
-    """Count classes and summarise columns. Reads labels in full, table columns up to `READ_BYTES`."""
+    """Count classes and summarise columns. Reads labels in full, table columns up to `COLUMN_BYTES`."""
     counts: dict[str, list[int]] = {}
     unlabelled = manifest.unlabelled if manifest.problem is Problem.SEMANTIC_SEGMENTATION else 0
     for split in sorted(manifest.splits, key=_rank):
@@ -130,7 +133,7 @@ def _columns(store: DatasetStore, manifest: Manifest) -> tuple[int, list[table_s
 
 
 def _table_rows(store: DatasetStore, manifest: Manifest, columns: list[str]) -> pa.Table:
-    parts, left = [], READ_BYTES
+    parts, left = [], COLUMN_BYTES
     for split in manifest.splits:
         for part in shard_tables(store, manifest, split, columns):
             parts.append(part)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,8 +106,7 @@ def draw(
             f"{manifest.name}@{manifest.version} has no rows in a split named {split}",
             allowed=", ".join(manifest.splits),
         )
-    codes = _codes(store, manifest, split, label)
-    positions = _in_turn(codes, count, np.random.default_rng(seed))
+    positions = _in_turn(_codes(store, manifest, split, label), count, np.random.default_rng(seed))
     if not len(positions):
         raise NotFound(f"No row of {manifest.name}@{manifest.version} has the label {label} in {split}")
     rows = _at(store, manifest, split, positions)
@@ -119,12 +118,12 @@ def draw(
     return Samples(manifest, both, raw, [found[row[ID_COLUMN]] for row in both])
 
 
-def _codes(store: DatasetStore, manifest: Manifest, split: str, label: str | None) -> np.ndarray:
-    """An integer for each row: its class, -1 for none, -2 for a row that was not asked for."""
+def _codes(store: DatasetStore, manifest: Manifest, split: str, label: str | None) -> Iterator[np.ndarray]:
+    """An integer for each row, shard by shard: its class, -1 for none, -2 for a row nobody asked for."""
     wanted = None if label is None else _index(manifest, label)
     if wanted is None and not manifest.problem.is_classification:
-        return np.zeros(manifest.splits[split], np.int64)
-    parts = []
+        yield from (np.zeros(file.rows, np.int64) for file in manifest.files_of(split))
+        return
     for table in shard_tables(store, manifest, split, [manifest.label]):
         values = table[manifest.label].combine_chunks()
         if manifest.problem.is_classification:
@@ -135,8 +134,7 @@ def _codes(store: DatasetStore, manifest: Manifest, split: str, label: str | Non
             codes = np.full(len(values), -2, np.int64)
             rows = pc.list_parent_indices(values).to_numpy()
             codes[rows[pc.list_flatten(values).field("category").to_numpy() == wanted]] = 0
-        parts.append(codes)
-    return np.concatenate(parts)
+        yield codes
 
 
 def _index(manifest: Manifest, label: str) -> int:
@@ -149,14 +147,27 @@ def _index(manifest: Manifest, label: str) -> int:
     )
 
 
-def _in_turn(codes: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """Positions of `count` random rows, the classes in turn."""
-    order = random.permutation(np.flatnonzero(codes > -2))
-    order = order[np.argsort(codes[order], kind="stable")]  # by class, at random within
-    _, first = np.unique(codes[order], return_index=True)
-    sizes = np.diff([*first, len(order)])
-    turns = np.arange(len(order)) - np.repeat(first, sizes)
-    return order[np.argsort(turns, kind="stable")][:count]
+def _in_turn(parts: Iterable[np.ndarray], count: int, random: np.random.Generator) -> np.ndarray:
+    """Positions of `count` random rows, the classes in turn; holds one part and the best rows before it."""
+    codes, positions = np.empty(0, np.int64), np.empty(0, np.int64)
+    draws = np.empty(0)
+    start = 0
+    for part in parts:
+        asked = np.flatnonzero(part > -2)
+        codes = np.concatenate([codes, part[asked]])
+        positions = np.concatenate([positions, asked + start])
+        draws = np.concatenate([draws, random.random(len(part))[asked]])
+        start += len(part)
+        order = np.lexsort((draws, codes))  # by class, at random within
+        order = order[_turns(codes[order]) < count]
+        codes, positions, draws = codes[order], positions[order], draws[order]
+    return positions[np.argsort(_turns(codes), kind="stable")][:count]
+
+
+def _turns(codes: np.ndarray) -> np.ndarray:
+    """How many of its class stand before each row, where the rows are sorted by class."""
+    _, first, sizes = np.unique(codes, return_index=True, return_counts=True)
+    return np.arange(len(codes)) - np.repeat(first, sizes)
 
 
 def _at(store: DatasetStore, manifest: Manifest, split: str, positions: np.ndarray) -> list[Row]:
