@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,10 +105,20 @@ def divided(
     looks = [
         _Look(shard, config.group_by, keyed and shard.file.split in trained, classed) for shard in shards
     ]
-    seen = []
+    seen: list[_Seen] = []
+    # Filled as the answers come: rows may be so many that their keys should not lie here twice.
+    most = sum(look.shard.file.rows for look in looks if look.keyed)
+    keys = np.empty(most, np.uint64)
+    classes = np.empty(most if classed else 0, np.int32)
+    rows_seen = 0
     for done, one in enumerate(each_partition(_look, looks, client), 1):
-        seen.append(one)
+        here = slice(rows_seen, rows_seen + len(one.keys))
+        rows_seen = here.stop
+        keys[here] = one.keys
+        classes[here] = one.classes
+        seen.append(replace(one, keys=keys[:0], classes=classes[:0]))
         progress(done, len(looks))
+    keys, classes = keys[:rows_seen], classes[:rows_seen]
     _refuse_groupless(seen, config, where)
     unlabelled = sum(0 if one.labelled is None else int((~one.labelled).sum()) for one in seen)
     _refuse_unlabelled(shards, seen, where)
@@ -119,22 +129,19 @@ def divided(
             parts.append(Part(shard, "train" if shard.file.split in trained else shard.file.split, rows))
         return Division(_ordered(parts), unlabelled, manifest.folds)
 
-    keys = np.concatenate([one.keys for one in seen])
-    classes = np.concatenate([one.classes for one in seen]) if classed else None
-    seen = [_Seen(one.labelled, one.keys[:0], one.classes[:0], one.groupless) for one in seen]
     splits = np.zeros(len(keys), np.int8)
     what = "rows" if config.group_by is None else "groups"
     if shares:
         kept_percent = config.train_percent + (config.validation_percent if folded else 0)
         whole = kept_percent + sum(shares.values())
         wanted = {split: share / whole for split, share in shares.items()}
-        splits = divide(keys, classes, wanted, config.seed, what=what)
+        splits = divide(keys, classes if classed else None, wanted, config.seed, what=what)
     folds: np.ndarray | None = None
     if new_folds:
         folds = np.full(len(keys), -1, np.int8)
         train = splits == 0
         equal = {f"fold {fold}": 1 / new_folds for fold in range(1, new_folds)}
-        of_train = None if classes is None else classes[train]
+        of_train = classes[train] if classed else None
         folds[train] = divide(keys[train], of_train, equal, config.seed + 1, "fold 0", what)
     del keys, classes
     start = 0
@@ -145,11 +152,11 @@ def divided(
             rows = None if one.labelled is None else labelled.astype(np.int32)
             parts.append(Part(shard, shard.file.split, rows))
             continue
-        here = slice(start, start + len(labelled))
+        of_shard = slice(start, start + len(labelled))
         start += len(labelled)
         for place, split in enumerate(("train", *shares)):
-            chosen = np.flatnonzero(splits[here] == place)
-            of_fold = folds[here][chosen] if folds is not None and split == "train" else None
+            chosen = np.flatnonzero(splits[of_shard] == place)
+            of_fold = folds[of_shard][chosen] if folds is not None and split == "train" else None
             parts.append(Part(shard, split, labelled[chosen].astype(np.int32), of_fold))
     return Division(_ordered(parts), unlabelled, new_folds or manifest.folds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def map_partitions(
 
 def each_partition(
     function: Callable[[Item], Result], partitions: Iterable[Item], client: Client | None
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """The same as `map_partitions`, one result after the other.
 
     Only so many tasks are under way that no worker waits, so that neither their arguments nor their

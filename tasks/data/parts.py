@@ -59,9 +59,9 @@ class Part:
     def count(self) -> int:
         return self.shard.file.rows if self.rows is None else len(self.rows)
 
-    def read(self) -> pa.Table:
-        """The rows; the column `NEW_FOLD` stands last where they were given folds."""
-        table = self.shard.read()
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """The rows, or some of their columns; `NEW_FOLD` stands last where they were given folds."""
+        table = self.shard.read(columns)
         if self.rows is not None:
             table = table.take(pa.array(self.rows))
         if self.folds is not None:

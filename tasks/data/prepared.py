@@ -78,7 +78,9 @@ def batch_of(part: Part, steps: Sequence[FittedStep]) -> Batch:
     """The rows of a part as the next step is to learn from them."""
     manifest = part.shard.manifest
     if manifest.problem.is_table:
-        frame, table, _ = _frame(part, steps)
+        # Without the ids, which take as long to read as several features.
+        names = [feature.name for feature in manifest.features]
+        frame, table, _ = _frame(part, steps, [*names, manifest.label])
         labels = table[manifest.label].to_numpy().astype(np.float64)
         return Batch(frame, labels, manifest.classes)
     table = part.read()
@@ -111,10 +113,12 @@ def row_keys(part: Part, steps: Sequence[FittedStep]) -> np.ndarray:
     return np.frombuffer(digests, np.uint64)
 
 
-def _frame(part: Part, steps: Sequence[FittedStep]) -> tuple[pd.DataFrame, pa.Table, Counter[str]]:
+def _frame(
+    part: Part, steps: Sequence[FittedStep], columns: list[str] | None = None
+) -> tuple[pd.DataFrame, pa.Table, Counter[str]]:
     """Features after the steps, the stored rows that came through, and why others did not."""
     manifest = part.shard.manifest
-    table = part.read()
+    table = part.read(columns)
     frame = features_of(table, manifest)
     left_out: Counter[str] = Counter()
     for method, parameters, state in bound_steps(steps, TableMethod):

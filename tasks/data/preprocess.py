@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tasks.data.fitting import BYTES_AT_ONCE, fitted, rows_at_once
 from tasks.data.listed import listed
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FileEntry, FittedStep, Manifest
 from tasks.data.methods import METHODS
-from tasks.data.partitions import Progress, map_partitions, silent
+from tasks.data.partitions import Progress, each_partition, silent
 from tasks.data.parts import Part, cut, shards_of
 from tasks.data.plan import planned_steps
 from tasks.data.prepared import empty_batch, prepared
@@ -83,7 +84,12 @@ def preprocess(
                 _Job(part, tuple(fit), features, division.folds > 0, writer.target, place, counts[part.split])
             )
         track.expect(len(jobs))
-        outcomes = map_partitions(_write, jobs, client, lambda done, total: track.step())
+        outcomes: list[_Outcome] = []
+        # Closed before the writer: no worker writes on where it removes what is there.
+        with closing(each_partition(_write, jobs, client)) as written:
+            for outcome in written:
+                outcomes.append(outcome)
+                track.step()
         _refuse_unfit(outcomes, manifest, {part.split for part in parts})
         for outcome in outcomes:
             for reason, count in outcome.left_out.items():

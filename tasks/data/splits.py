@@ -7,7 +7,6 @@ so the same data is divided alike wherever it comes from, and rows with equal ke
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +21,7 @@ def divide(
     rest: str = "train",
     what: str = "rows",
 ) -> np.ndarray:
-    """Assign rows to splits. Memory: about 30 bytes a row.
+    """Assign rows to splits. Memory: about 20 bytes a row, beside the keys and classes.
 
     Args:
         keys: uint64 [n], equal for rows that must stay together: of equal content, or of one group.
@@ -55,65 +54,81 @@ def divide(
 
 
 def _complete(divided: np.ndarray, shares: int) -> bool:
-    return bool(np.bincount(divided, minlength=shares + 1).all())
+    return all((divided == place).any() for place in range(shares + 1))
 
 
 def _divide(
     keys: np.ndarray, classes: np.ndarray | None, shares: Mapping[str, float], seed: int
 ) -> np.ndarray:
+    """As `divide`: in each class, rows by rank up to the first limit are the first split, and so on.
+
+    A limit that falls on rows of one key takes them in if more than half of them lie below it.
+    """
     rank = _mixed(keys, seed)  # a bijection: equal where and only where the keys are
-    order = np.argsort(rank, kind="stable")
-    rank = rank[order]
-    starts = np.flatnonzero(np.concatenate([[True], rank[1:] != rank[:-1]]))
-    del rank
-    copies = np.diff(np.append(starts, len(order)))
-    members = np.arange(len(starts))
-    bounds = np.array([0, len(starts)])
     if classes is not None:
-        class_of = _classes_of(classes[order], starts, copies)
-        members = np.argsort(class_of, kind="stable")  # by class, and within by rank
-        bounds = np.flatnonzero(np.diff(class_of[members], prepend=-2, append=np.iinfo(np.int64).max))
+        classes = _settled(rank, classes)
     limits = np.cumsum(list(shares.values()))
-    chosen = np.zeros(len(starts), np.int8)
-    for first, last in pairwise(bounds.tolist()):
-        of_class = members[first:last]
-        ends = np.cumsum(copies[of_class])
-        cuts = np.floor(limits * ends[-1] + 0.5)
-        middles = ends - copies[of_class] / 2
-        # Up to the first cut the first split, up to the second the next; what is beyond all is the rest.
-        place = np.searchsorted(cuts, middles, "left") + 1
-        chosen[of_class] = np.where(place > len(cuts), 0, place)
-    divided = np.empty(len(order), np.int8)
-    divided[order] = np.repeat(chosen, copies)
+    divided = np.zeros(len(rank), np.int8)
+    for label in [None] if classes is None else np.unique(classes):
+        of_class = slice(None) if classes is None else classes == label
+        ranks = rank[of_class]
+        ordered = np.sort(ranks)
+        beyond = np.zeros(len(ranks), np.int8)
+        for limit in np.floor(limits * len(ordered) + 0.5):
+            first = _first_beyond(ordered, limit)
+            if first is not None:
+                beyond += ranks >= first
+        # Beyond no limit is the first split, 1; beyond all of them is the rest, 0.
+        divided[of_class] = (beyond + 1) % (len(limits) + 1)
     return divided
 
 
-def _classes_of(classes: np.ndarray, starts: np.ndarray, copies: np.ndarray) -> np.ndarray:
-    """One class for each key, to count it by: int64, at least 0.
+def _first_beyond(ordered: np.ndarray, limit: float) -> np.uint64 | None:
+    """The smallest rank whose rows have their middle beyond so many rows; None if there is none."""
+    place = int(limit)
+    if place >= len(ordered):
+        return None
+    start, end = (np.searchsorted(ordered, ordered[place], side) for side in ("left", "right"))
+    if (start + end) / 2 > limit:
+        return np.uint64(ordered[place])
+    return np.uint64(ordered[end]) if end < len(ordered) else None
 
-    Rows of one key may be of several classes, above all where keys are groups. Such a group counts for
-    the class that it has most of, in relation to how frequent the class is in all rows, so that groups
-    with rare classes are divided evenly.
 
-    Args:
-        classes: int [n] in the order of the keys.
-        starts: Where the rows of each key start.
-        copies: How many rows each key has.
+def _settled(rank: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Classes to count rows by: one for all rows of one rank.
+
+    Rows of one key may be of several classes, above all where keys are groups. Such rows count for the
+    class that they have most of, in relation to how frequent it is in all rows, so that groups with rare
+    classes are divided evenly.
     """
-    classes = classes.astype(np.int64)
-    classes -= classes.min(initial=0)
-    class_of: np.ndarray = classes[starts]
-    mixed = np.flatnonzero(np.minimum.reduceat(classes, starts) != np.maximum.reduceat(classes, starts))
-    share = np.bincount(classes) / max(1, len(classes))
-    for place in mixed:
-        own = np.bincount(classes[starts[place] : starts[place] + copies[place]], minlength=len(share))
-        class_of[place] = np.argmax(own / np.maximum(share, np.finfo(float).tiny))
-    return class_of
+    ordered = np.sort(rank)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    del ordered
+    if not len(repeated):
+        return classes
+    group = np.minimum(np.searchsorted(repeated, rank), len(repeated) - 1)
+    rows = np.flatnonzero(repeated[group] == rank)
+    group = group[rows]
+    labels, codes, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    pairs, sizes = np.unique(group * len(labels) + codes[rows], return_counts=True)
+    groups, of_label = np.divmod(pairs, len(labels))
+    # By group, then by how much more of the class is in it than elsewhere; the first class of equals.
+    order = np.lexsort((of_label, -sizes / counts[of_label], groups))
+    best = order[np.flatnonzero(np.diff(groups[order], prepend=-1))]
+    settled = classes.copy()
+    settled[rows] = labels[of_label[best]][group]
+    return settled
 
 
 def _mixed(keys: np.ndarray, seed: int) -> np.ndarray:
     """The keys in an order that looks random: the finaliser of SplitMix64 over key and seed."""
-    value = keys.astype(np.uint64) + np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))
+    mixed = keys.astype(np.uint64)
+    for start in range(0, len(mixed), 2**20):  # in place and in blocks: it takes no memory of its own
+        value = mixed[start : start + 2**20]
+        value += np.uint64((seed * 0x9E3779B97F4A7C15) % 2**64)
+        value ^= value >> np.uint64(30)
+        value *= np.uint64(0xBF58476D1CE4E5B9)
+        value ^= value >> np.uint64(27)
+        value *= np.uint64(0x94D049BB133111EB)
+        value ^= value >> np.uint64(31)
+    return mixed
