@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -122,8 +123,6 @@ class ShareConfig(Settings):
     @field_validator("members")
     @classmethod
     def _are_users(cls, members: tuple[str, ...]) -> tuple[str, ...]:
-        import re
-
         for member in members:
             if not re.match(USER_PATTERN, member):
                 raise ValueError(f"{member!r} is not a user name: no spaces, commas or colons, 80 characters")

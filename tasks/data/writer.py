@@ -104,7 +104,11 @@ class DatasetWriter:
             )
         folder = self.store.folder(self.name, self.version)
         there = {path: info["size"] for path, info in self.store.fs.find(folder, detail=True).items()}
-        lost = [file.path for file in manifest.files if there.get(f"{folder}/{file.path}") != file.bytes]
+        lost = [
+            file.path
+            for file in manifest.files
+            if there.get(f"{folder}/{file.path}") != file.bytes and not self._is_there(file)
+        ]
         if lost:
             raise Damaged(
                 f"{len(lost)} of {len(manifest.files)} shards are gone before the version was complete, "
@@ -112,6 +116,14 @@ class DatasetWriter:
                 where=folder,
                 mend="start again; check that nothing else removes files there",
             )
+
+    def _is_there(self, file: FileEntry) -> bool:
+        """Ask for the file itself: the listings of some object stores lag behind."""
+        try:
+            info = self.store.fs.info(f"{self.store.folder(self.name, self.version)}/{file.path}")
+        except FileNotFoundError:
+            return False
+        return bool(info["size"] == file.bytes)
 
     def _claim_name(self, owner: str) -> None:
         """See that the dataset has a card before it has a version, and that the card lets this user write."""

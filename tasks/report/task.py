@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @task(name="report dataset", task_run_name="report dataset {ref.name}")
 def report_dataset(ref: DatasetRef, site: str = "local") -> None:
     """Publish what is in a dataset version: counts, columns, and samples before and after preprocessing."""
-    from tasks.report import dataset
+    from tasks.report import dataset, sample_table, samples
     from tasks.report.class_balance import class_balance
     from tasks.report.sample_grid import sample_grid
 
@@ -38,9 +38,13 @@ def report_dataset(ref: DatasetRef, site: str = "local") -> None:
     summary = dataset.summarise(store, manifest)
     if manifest.problem.modality == "image":
         split = dataset.usual_split(manifest)
-        samples = dataset.image_samples(store, manifest, split=split)
-        card = sample_grid(samples.images, samples.captions, before=samples.before, detail=f"{ref} · {split}")
+        shown = dataset.image_samples(store, manifest, split=split)
+        card = sample_grid(shown.images, shown.captions, before=shown.before, detail=f"{ref} · {split}")
         _publish(card, "sample-images", f"Samples of {ref}", site)
+    elif manifest.problem.modality != "table":
+        drawn = samples.draw(store, manifest, dataset.usual_split(manifest), samples.SAMPLES_BESIDE_RAW)
+        page = sample_table.render(drawn, lambda content, suffix: _kept(content, "sounds", suffix, site))
+        create_markdown_artifact(page, key="sample-rows", description=f"Samples of {ref}")
     if summary.counts:
         card = class_balance(summary.counts, manifest.classes, detail=str(ref))
         _publish(card, "class-balance", f"Samples of each class in {ref}", site)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -52,6 +53,7 @@ from tasks.data.config_store import (
     ShareConfig,
     TemplateConfig,
 )
+from tasks.data.export import template
 from tasks.data.layouts import LAYOUTS
 from tasks.data.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound
@@ -235,6 +237,18 @@ def test_a_template_is_ingested_as_it_is(home: Path, name: str) -> None:
     source = home / f"{name}.zip"
     source.write_bytes(file.read_bytes())
     assert ingest_data(IngestConfig(source=str(source), name=name), site=SITE).rows > 0
+
+
+@pytest.mark.parametrize("problem", [Problem.TEXT_CLASSIFICATION, Problem.AUDIO_CLASSIFICATION])
+def test_texts_and_sounds_are_shown_as_rows(home: Path, name: str, problem: Problem) -> None:
+    source = home / f"{name}.zip"
+    source.write_bytes(template("label-folders", problem))
+    _, shown = ran(ingest_data, IngestConfig(source=str(source), name=name, problem=problem))
+    page = shown["sample-rows"].data
+    assert "| label |" in page
+    if problem is Problem.AUDIO_CLASSIFICATION:
+        (address, *_) = re.findall(rf"\({URL}/(sounds/[^)]+)\)", page)
+        assert (home / "docs" / address).is_file()
 
 
 def test_the_form_of_templates_offers_all_layouts() -> None:
