@@ -31,6 +31,7 @@ from tasks.data.rules import Rule, Scope
 from tasks.data.standing import Standing, Totals, rows_by_class, standings_of, totals_of
 from tasks.data.store import DatasetStore
 from tasks.data.validate_report import Check, ValidationReport
+from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef
 
 if TYPE_CHECKING:
@@ -66,6 +67,12 @@ def validate(
     Raises:
         InvalidSettings: The suite, or the preprocessing, does not fit the data.
     """
+    if config.suite and suite is None:
+        raise InvalidSettings(
+            f"The suite {config.suite} was not read",
+            where="validation.suite",
+            mend="pass its text as suite as well: this function reads no files but the version's",
+        )
     manifest = store.open(ref)
     steps = None if preprocess is None else planned_steps(manifest.problem, preprocess)
     own_rules = rules_of_suite(suite, manifest.model_copy(update={"files": ()}), client) if suite else []

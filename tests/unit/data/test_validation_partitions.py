@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tasks.data import judging
 from tasks.data.config import PreprocessConfig, ValidateConfig
 from tasks.data.expectations import EXAMPLES, library
-from tasks.data.manifest import Feature
+from tasks.data.manifest import SPLITS, Feature
 from tasks.data.shards import schema
 from tasks.data.store import DatasetStore
 from tasks.data.validate import ValidationReport, validate
@@ -69,7 +69,7 @@ rows = st.lists(
 )
 versions = st.fixed_dictionaries({"train": rows}, optional={"validation": rows, "test": rows})
 several = settings(
-    max_examples=10,
+    max_examples=5,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a run takes a second: too long to shrink
@@ -89,7 +89,7 @@ def tables_of(version: dict[str, list[tuple[Any, ...]]], cuts: list[int]) -> dic
 
 def frame_of(version: dict[str, list[tuple[Any, ...]]]) -> pd.DataFrame:
     """The whole version as its owner sees it."""
-    tables = [table for shards in tables_of(version, []).values() for table in shards]
+    tables = [table for split in SPLITS for table in tables_of(version, []).get(split, ())]
     frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
     names = {**dict(enumerate(CLASSES)), 3: "3, which is no class"}
     frame["buys"] = frame["buys"].map(names).astype("str")
@@ -130,21 +130,18 @@ def one_pass(frame: pd.DataFrame) -> list[Any]:
 
 
 @several
-@given(version=versions, cuts=st.lists(st.integers(1, 39)), most=st.integers(1, 30))
+@given(version=versions, cuts=st.lists(st.integers(1, 39), max_size=5), most=st.integers(12, 40))
 def test_however_the_rows_are_cut(version: dict[str, Any], cuts: list[int], most: int) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         whole = judged(version, [], Path(folder))
         patch.setattr(judging, "PARTITION_ROWS", most)
-        assert findings(judged(version, cuts, Path(folder))) == findings(whole)
-
-
-@several
-@given(version=versions, cuts=st.lists(st.integers(1, 39)))
-def test_as_the_library_judges_the_whole(version: dict[str, Any], cuts: list[int]) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(judging, "PARTITION_ROWS", 7)
         report = judged(version, cuts, Path(folder))
-    frame = frame_of(version)
+    assert findings(report) == findings(whole)
+    as_the_library_judges_the_whole(report, frame_of(version))
+    as_the_rows_are_counted(report, version)
+
+
+def as_the_library_judges_the_whole(report: ValidationReport, frame: pd.DataFrame) -> None:
     own = [check for check in report.checks if check.suite]
     for check, result in zip(own, one_pass(frame), strict=True):
         assert check.success == result.success, check
@@ -156,12 +153,8 @@ def test_as_the_library_judges_the_whole(version: dict[str, Any], cuts: list[int
         assert list(check.examples) == frame["id"].iloc[positions].tolist(), check
 
 
-@several
-@given(version=versions, cuts=st.lists(st.integers(1, 39)))
-def test_counts_are_those_of_the_rows(version: dict[str, Any], cuts: list[int]) -> None:
+def as_the_rows_are_counted(report: ValidationReport, version: dict[str, Any]) -> None:
     """What compares rows, counted once more in the plainest way."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = judged(version, cuts, Path(folder))
     lines = [(split, *row) for split, each in version.items() for row in each]
     ids = [(line[0], line[4]) for line in lines]
     splits_of: dict[Any, set[str]] = {}
@@ -184,8 +177,7 @@ def test_counts_are_those_of_the_rows(version: dict[str, Any], cuts: list[int]) 
     assert found == expected
     gaps = {check.column: check.unexpected for check in built_in if check.name == "values present"}
     for column, place in (("age", 1), ("town", 2)):
-        count = sum(line[place] is None for line in lines)
-        assert gaps.get(column, 0) == count
+        assert gaps.get(column, 0) == sum(line[place] is None for line in lines)
 
 
 def test_media_in_pieces(store: DatasetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +201,27 @@ def test_media_in_pieces(store: DatasetStore, tmp_path: Path, monkeypatch: pytes
         reports.append(findings(validate(ref, store, ValidateConfig(), tmp_path / "docs")))
     assert reports[0] == reports[1]
     assert not reports[0]["success"]
+
+
+def test_columns_that_are_named_as_facts_are(any_store: DatasetStore, tmp_path: Path) -> None:
+    """On a disk and on S3."""
+    names = ["row split", "row label", "row gaps in other columns", "image width"]
+    features = [Feature(name=name, type="numeric") for name in names]
+    layout = schema(Problem.TABLE_REGRESSION, features, "row class size", ())
+    values = [[1.0, 2, 3, None], [1.0, 2, 3, 4], [1.0, 2, 3, 4], [None, None, 3, 4], [1.0, 2, 3, 4]]
+    table = pa.table(
+        [pa.array(list("abcd")), *(pa.array(each, pa.float64()) for each in values)], schema=layout
+    )
+    tables = {"train": cut(table, [1, 3])}
+    ref = store_tables(any_store, tables, Problem.TABLE_REGRESSION, features, (), "row class size")
+    entry = {"type": "expect_column_max_to_be_between", "kwargs": {"column": "row split", "max_value": 3}}
+    suite = json.dumps({"expectations": [entry]})
+    report = validate(ref, any_store, ValidateConfig(), tmp_path / "docs", suite=suite)
+    assert {check.column: check.examples for check in report.failures} == {
+        "row split": ("d",),
+        "image width": ("a", "b"),
+    }
+    assert report.checks[-1].success
 
 
 SCRIPT = """

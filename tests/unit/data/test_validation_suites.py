@@ -118,6 +118,11 @@ def test_what_is_known_of_images(store: DatasetStore) -> None:
     assert "(found: 11)" in biggest.message
 
 
+def test_a_suite_is_never_passed_over(store: DatasetStore, table: DatasetRef, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"suite mine.json was not read"):
+        validate(table, store, ValidateConfig(suite="mine.json"), tmp_path / "docs")
+
+
 AGE = {"column": "age", "min_value": 0}
 BETWEEN = "expect_column_values_to_be_between"
 
