@@ -179,7 +179,7 @@ class SplitConfig(Settings):
         ge=0,
         le=20,
         description="Divide the training rows into so many folds for cross-validation, instead of a "
-        "validation split; 0 makes none.",
+        "validation split (whose rows, if the source has one, are trained on); 0 makes none.",
     )
 
     @model_validator(mode="after")
