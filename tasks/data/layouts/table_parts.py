@@ -16,8 +16,8 @@ from tasks.data.sources import Reader
 from tasks.data.table_files import csv_file, is_parquet, parquet_file, read_batches
 from tasks.errors import InvalidData
 
-SHARD_ROWS = 131_072
-SHARD_BYTES = 48 * 2**20
+SHARD_ROWS = 65_536
+SHARD_BYTES = 32 * 2**20
 """A worker holds the rows of one shard."""
 
 RANGE_BYTES = 32 * 2**20
