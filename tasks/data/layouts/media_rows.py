@@ -29,12 +29,10 @@ from tasks.data.texts import TEXT_SUFFIXES, text
 from tasks.errors import InvalidData
 from tasks.refs import Modality, Problem
 
-PIECE_BYTES = 32 * 2**20
-MOST_ROWS = 8_192
-LEAST_ROWS = 256
-PIECES = 32
-"""A worker holds one piece: bounded in bytes for photographs, in rows for icons; and there are enough of
-them that all workers are busy to the end."""
+PIECE_BYTES = 16 * 2**20
+MOST_ROWS = 512
+"""A worker holds one piece: bounded in bytes for photographs, in rows for icons, and alike for few files
+and for many, so that memory does not grow with a dataset."""
 
 LABEL_NAMES_FILES = ("label_names.json", "labels.json", "id2label.json")
 
@@ -217,13 +215,12 @@ def pieces(
 ) -> list[MediaPiece]:
     """Rows in order of split and path, cut into pieces."""
     ordered = sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path))
-    most = min(MOST_ROWS, max(LEAST_ROWS, -(-len(ordered) // PIECES)))
     found: list[MediaPiece] = []
     start = 0
     size = 0
     for place, row in enumerate(ordered):
         bytes_ = _stored_bytes(source, row.path, config)
-        full = place - start == most or size + bytes_ > PIECE_BYTES
+        full = place - start == MOST_ROWS or size + bytes_ > PIECE_BYTES
         if place > start and (full or row.split != ordered[start].split):
             found.append(_piece(source, ordered[start:place], form, layout))
             start, size = place, 0
