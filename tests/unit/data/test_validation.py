@@ -147,15 +147,17 @@ def test_gaps_are_let_through_only_where_preprocessing_fills_them(
 def test_what_no_preprocessing_mends(store: DatasetStore, table: DatasetRef, tmp_path: Path) -> None:
     report = validate(table, store, ValidateConfig(), tmp_path / "docs", PreprocessConfig())
     assert not report.success
-    assert check(report, "labelled").examples == ("rows.csv#3",)
+    assert check(report, "labelled").mended, "preprocessing leaves these rows out"
     assert check(report, "class size").examples == ("rows.csv#6",)
     empty = check(report, "values present", "nothing")
     assert (empty.success, empty.severity, empty.unexpected) == (False, "error", 6)
     assert "drop-columns" in empty.mend
     with pytest.raises(InvalidData) as caught:
         report.require_success()
-    assert "1 of 6 rows have no label, such as rows.csv#3" in str(caught.value)
-    assert "label them, or take them out of the source" in str(caught.value)
+    assert "1 of 6 rows belong to a class of fewer than 2 rows, such as rows.csv#6" in str(caught.value)
+    assert "add rows of these classes, or leave the classes out" in str(caught.value)
+    with pytest.raises(InvalidData, match=r"1 of 6 rows have no label, such as rows.csv#3"):
+        validate(table, store, ValidateConfig(), tmp_path / "docs").require_success()
 
 
 def test_unlabelled_images_stop_unless_preprocessing_leaves_them_out(
@@ -190,6 +192,18 @@ def test_names_of_classes_without_rows(
     report = validate(ref, store, ValidateConfig(), tmp_path / "docs")
     (failure,) = report.failures
     assert failure.message == "1 of 3 classes have no row, such as unicorn"
+
+
+def test_a_column_that_is_dropped_may_have_gaps(
+    store: DatasetStore, table: DatasetRef, tmp_path: Path
+) -> None:
+    steps = (
+        StepConfig(method="drop-columns", parameters={"columns": ["nothing"]}),
+        StepConfig(method="impute"),
+    )
+    report = validate(table, store, ValidateConfig(), tmp_path / "docs", PreprocessConfig(steps=steps))
+    assert check(report, "values present", "nothing").mended
+    assert [one.name for one in report.failures] == ["class size"]
 
 
 def test_a_regression_and_a_second_run(store: DatasetStore, tmp_path: Path) -> None:

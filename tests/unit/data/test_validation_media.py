@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from tasks.data.config import PreprocessConfig, ValidateConfig
 from tasks.data.media_facts import DECODABLE, HEIGHT, MODE, MODES, WIDTH, media_facts
+from tasks.data.read import shard_tables
 from tasks.data.store import DatasetStore
 from tasks.data.validate import ValidationReport, validate
 from tasks.data.validate_report import render
@@ -78,13 +80,8 @@ def test_preprocessing_mends_oversized_images(store: DatasetStore, tmp_path: Pat
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_cut_anywhere_is_found(progressive: bool) -> None:
+def test_a_jpeg_cut_anywhere_is_found(store: DatasetStore, progressive: bool) -> None:
     """Though only an eighth of its pixels is made: as full decoding finds it."""
-    from PIL import Image
-
-    from tasks.data.manifest import Feature, Manifest
-    from tasks.data.shards import media_table, schema
-
     sink = io.BytesIO()
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     Image.fromarray(noise).save(sink, "JPEG", progressive=progressive)
@@ -99,10 +96,9 @@ def test_a_jpeg_cut_anywhere_is_found(progressive: bool) -> None:
             decodes.append(True)
         except OSError:
             decodes.append(False)
-    features = (Feature(name="image", type="image"),)
-    layout = schema(Problem.IMAGE_CLASSIFICATION, features, "label", ["cat"])
-    table = media_table(layout, [str(place) for place in range(len(contents))], contents, [0] * len(contents))
-    manifest = Manifest.model_construct(problem=Problem.IMAGE_CLASSIFICATION, classes=("cat",))
+    rows: list[Row] = [(str(place), content, 0) for place, content in enumerate(contents)]
+    manifest = store.open(store_media(store, {"train": rows}, Problem.IMAGE_CLASSIFICATION, ["cat", "dog"]))
+    (table,) = shard_tables(store, manifest, "train")
     facts, _ = media_facts(table, manifest)
     assert facts[DECODABLE].tolist() == decodes
     assert decodes[0]
