@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -44,18 +45,16 @@ def survivors(
 
     dask: Any = client  # distributed has no types for these
     _let_workers_come_back()
-    _wait_for_a_worker(dask)
     futures = dask.map(function, items, pure=False)
     place_of = {future.key: place for place, future in enumerate(futures)}
     results: list[Result | None] = [None] * len(items)
     try:
+        _wait_for_a_worker(dask)  # not before there is work: some clusters grow when there is
         _give_one_life(dask, list(place_of))
-        done = as_completed(futures, with_results=True, raise_errors=False)
-        for count, (future, result) in enumerate(done, 1):
-            if future.status == "finished":
-                results[place_of[future.key]] = result
-            elif not isinstance(error := future.exception(), KilledWorker):
-                raise error
+        for count, future in enumerate(as_completed(futures), 1):
+            # It may be lost on the way and made again, or not: what comes in the end counts.
+            with suppress(KilledWorker):
+                results[place_of[future.key]] = future.result()
             # Results that stay on a worker would be made again if that worker died.
             future.release()
             progress(count, len(items))
