@@ -73,7 +73,7 @@ def ingest(
     contents = layout.read(source, config, client)
     with store.writer(config.name) as writer:
         outcomes = _written(contents, writer.target, client, progress)
-        faults = [fault for outcome in outcomes for fault in outcome.faults]
+        faults = sorted(fault for outcome in outcomes for fault in outcome.faults)
         if faults:
             _judge(faults, source, config, warn)
         return writer.commit(
