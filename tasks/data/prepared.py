@@ -22,6 +22,7 @@ from tasks.data.parts import NEW_FOLD, Part, features_of
 from tasks.data.preprocessing import BoundStep, bound_steps
 from tasks.data.shards import media_table, schema
 from tasks.data.sounds import decoded, flac
+from tasks.errors import InvalidData
 from tasks.refs import Problem
 
 OUTSIDE = "objects outside the image"
@@ -117,16 +118,29 @@ def _frame(
     part: Part, steps: Sequence[FittedStep], columns: list[str] | None = None
 ) -> tuple[pd.DataFrame, pa.Table, Counter[str]]:
     """Features after the steps, the stored rows that came through, and why others did not."""
-    manifest = part.shard.manifest
     table = part.read(columns)
-    frame = features_of(table, manifest)
+    frame = features_of(table, part.shard.manifest)
+    try:
+        return _applied(frame, table, part, steps)
+    except InvalidData:
+        # Once more with the ids for index, which cost too much where nothing is wrong: by them the
+        # message names the row.
+        table = part.read()
+        frame = features_of(table, part.shard.manifest).set_axis(table[ID_COLUMN].to_pandas(), axis=0)
+        _applied(frame, table, part, steps)
+        raise
+
+
+def _applied(
+    frame: pd.DataFrame, table: pa.Table, part: Part, steps: Sequence[FittedStep]
+) -> tuple[pd.DataFrame, pa.Table, Counter[str]]:
     left_out: Counter[str] = Counter()
     for method, parameters, state in bound_steps(steps, TableMethod):
         gone = method.left_out(frame, parameters, state, training=part.split == "train")
         if gone is not None and gone.any():
             left_out[method.leaves_out] += int(gone.sum())
             table = table.filter(pa.array(~gone))
-            frame = frame[~gone].reset_index(drop=True)
+            frame = frame[~gone]
         frame = method.apply(frame, parameters, state)
     return frame, table, left_out
 

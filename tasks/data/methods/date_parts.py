@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import Ask, Batch, MethodParameters, State, TableMethod, chosen
+from tasks.data.methods.method import Ask, Batch, MethodParameters, State, TableMethod, chosen, place_of
 from tasks.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class DateParts(TableMethod):
                 row = int(wrong.argmax())
                 raise InvalidData(
                     f"The column {column} holds {frame[column].iloc[row]!r}, which is not a date",
-                    where=f"row {row + 1} of {len(frame)}",
+                    where=place_of(frame, row),
                     allowed=parameters.format or "ISO 8601, such as 2026-11-21 or 2026-11-21T09:58",
                     mend="correct the value, or set format in the method date-parts",
                 )

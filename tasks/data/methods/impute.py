@@ -14,6 +14,7 @@ from tasks.data.methods.method import (
     TableMethod,
     chosen,
     is_numeric,
+    place_of,
     replaced,
 )
 from tasks.errors import InvalidData
@@ -152,6 +153,6 @@ def _refuse(frame: pd.DataFrame, column: str, why: str, mend: str) -> None:
     row = int(frame[column].isna().to_numpy().argmax())
     raise InvalidData(
         f"A value is missing in the column {column}: {why}",
-        where=f"row {row + 1} of {len(frame)}",
+        where=place_of(frame, row),
         mend=mend,
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import MethodParameters, State, TableMethod, chosen, replaced
+from tasks.data.methods.method import MethodParameters, State, TableMethod, chosen, place_of, replaced
 from tasks.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ class Log(TableMethod):
             row, place = (int(where[0]) for where in np.nonzero(wrong))
             raise InvalidData(
                 f"{values[row, place]:g} in the column {columns[place]} has no logarithm",
-                where=f"row {row + 1} of {len(frame)}",
-                allowed=f"values above {-parameters.add:g}",
+                where=place_of(frame, row),
+                allowed=f"values above {-parameters.add or 0:g}",
                 mend="name other columns, raise add in the method log, or set signed",
             )
         logs = np.log1p(sizes) if parameters.add == 1 else np.log(sizes + parameters.add)

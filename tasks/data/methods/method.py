@@ -173,6 +173,13 @@ def is_numeric(series: pd.Series) -> bool:
     return series.dtype.kind == "f"
 
 
+def place_of(frame: pd.DataFrame, row: int) -> str:
+    """What to call a row in a message: its id where the frame has ids for index, else its number."""
+    if frame.index.dtype.kind in "iu":
+        return f"row {row + 1} of {len(frame)}"
+    return str(frame.index[row])
+
+
 def replaced(frame: pd.DataFrame, columns: Mapping[str, Any]) -> pd.DataFrame:
     """The frame with other values in some columns (`assign` fails on a column named self)."""
     result = frame.copy(deep=False)
