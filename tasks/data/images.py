@@ -135,7 +135,7 @@ def png(image: Image.Image) -> bytes:
     rows[:, 0] = 0  # filter type of the row: none
     rows[:, 1:] = np.asarray(image, np.uint8).reshape(height, -1)
     header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOURS[image.mode], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 0)), (b"IEND", b""))
     return PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
         for kind, data in chunks
