@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data.geometry import moved_map, moved_objects
-from tasks.data.images import open_image, plain, plain_png_header, png
+from tasks.data.images import UNREADABLE, open_image, plain, plain_png_header, png
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FittedStep, Manifest
 from tasks.data.methods import AudioMethod, ImageMethod, TableMethod, TextMethod
 from tasks.data.methods.method import Batch, Geometry, Sound
@@ -168,8 +169,9 @@ def _prepared_images(
     labels = _labels(table, manifest)
     contents: list[bytes] = []
     result = Prepared(table)
+    ids = table[ID_COLUMN].to_pylist()
     for place, content in enumerate(_files(table, manifest)):
-        content, shape, moves = _transformed(content, bound, follows)
+        content, shape, moves = _transformed(ids[place], content, bound, follows)
         contents.append(content)
         result.shapes.add(shape)
         if manifest.problem.has_objects:
@@ -179,7 +181,7 @@ def _prepared_images(
                     result.left_out[OUTSIDE] += gone
         elif follows:
             labels[place] = moved_map(labels[place], moves)
-    result.table = media_table(layout, table[ID_COLUMN].to_pylist(), contents, labels)
+    result.table = media_table(layout, ids, contents, labels)
     return result
 
 
@@ -192,7 +194,7 @@ def _labels(table: pa.Table, manifest: Manifest) -> list[Any]:
 
 
 def _transformed(
-    content: bytes, steps: Sequence[BoundStep[ImageMethod]], follows: bool
+    name: str, content: bytes, steps: Sequence[BoundStep[ImageMethod]], follows: bool
 ) -> tuple[bytes, tuple[int, int, str], list[Geometry]]:
     """An image file after the steps, as PNG; its width, height and mode; where its pixels went.
 
@@ -205,7 +207,8 @@ def _transformed(
         method.keeps(header, parameters, state) for method, parameters, state in steps
     ):
         return content, (header.width_px, header.height_px, header.mode), []
-    image = plain(open_image(content))
+    with _decoding(name):
+        image = plain(open_image(content))
     moves = []
     for method, parameters, state in steps:
         move = method.geometry(image.size, parameters) if follows else None
@@ -213,6 +216,19 @@ def _transformed(
             moves.append(move)
         image = method.apply(image, parameters, state)
     return png(image), (image.width, image.height, image.mode), moves
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Names the file at which decoding fails."""
+    try:
+        yield
+    except UNREADABLE as error:
+        raise InvalidData(
+            f"A file cannot be decoded: {error}",
+            where=name,
+            mend="validate the version, and ingest it again without this file",
+        ) from None
 
 
 def _files(table: pa.Table, manifest: Manifest) -> Iterator[bytes]:
@@ -225,10 +241,11 @@ def _files(table: pa.Table, manifest: Manifest) -> Iterator[bytes]:
 def _images(table: pa.Table, manifest: Manifest, steps: Sequence[FittedStep]) -> Iterator[Any]:
     """One image after the other; not even decoded where no step changed it and it is plain as stored."""
     bound = bound_steps(steps, ImageMethod)
-    for content in _files(table, manifest):
-        image = open_image(content)
-        if bound or plain_png_header(content) is None:
-            image = plain(image)
+    for name, content in zip(table[ID_COLUMN].to_pylist(), _files(table, manifest), strict=True):
+        with _decoding(name):
+            image = open_image(content)
+            if bound or plain_png_header(content) is None:
+                image = plain(image)
         for method, parameters, state in bound:
             image = method.apply(image, parameters, state)
         yield image
@@ -245,8 +262,9 @@ def _texts(table: pa.Table, manifest: Manifest, steps: Sequence[FittedStep]) -> 
 
 def _sounds(table: pa.Table, manifest: Manifest, steps: Sequence[FittedStep]) -> Iterator[Sound]:
     bound = bound_steps(steps, AudioMethod)
-    for content in _files(table, manifest):
-        sound = decoded(content)
+    for name, content in zip(table[ID_COLUMN].to_pylist(), _files(table, manifest), strict=True):
+        with _decoding(name):
+            sound = decoded(content)
         for method, parameters, state in bound:
             sound = method.apply(sound, parameters, state)
         yield sound

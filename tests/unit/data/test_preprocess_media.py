@@ -272,6 +272,20 @@ def test_images_without_objects_are_labelled_and_those_without_label_are_not(sto
     assert store.open(ref).rows == 9
 
 
+@pytest.mark.parametrize("steps", [[], [("normalise", {})]])
+def test_a_file_that_cannot_be_decoded_is_named(
+    store: DatasetStore, steps: list[tuple[str, dict[str, Any]]]
+) -> None:
+    picture = png(Image.fromarray(scene(0)[0]))
+    rows = [(f"{seed}.png", picture if seed != 4 else picture[:90], seed % 2) for seed in range(10)]
+    splits = dict.fromkeys(("train", "validation", "test"), rows)
+    with pytest.raises(InvalidData, match=r"A file cannot be decoded.*Where: 4\.png"):
+        preprocess(stored(store, Problem.IMAGE_CLASSIFICATION, **splits), config(*steps), store)
+    sounds = [(f"{seed}.wav", wav(seed, 8_000, 1) if seed != 7 else b"RIFF", 0) for seed in range(20)]
+    with pytest.raises(InvalidData, match=r"A file cannot be decoded.*Where: 7\.wav"):
+        preprocess(stored(store, Problem.AUDIO_CLASSIFICATION, train=sounds), config(), store)
+
+
 def mask_utils() -> Any:
     return pytest.importorskip("pycocotools.mask")
 
