@@ -106,11 +106,14 @@ def _settled(rank: np.ndarray, classes: np.ndarray) -> np.ndarray:
     del ordered
     if not len(repeated):
         return classes
-    group = np.minimum(np.searchsorted(repeated, rank), len(repeated) - 1)
-    rows = np.flatnonzero(repeated[group] == rank)
+    labels, counts = np.unique(classes, return_counts=True)
+    group = np.searchsorted(repeated, rank).astype(np.int32)
+    np.minimum(group, len(repeated) - 1, out=group)
+    rows = repeated[group] == rank
     group = group[rows]
-    labels, codes, counts = np.unique(classes, return_inverse=True, return_counts=True)
-    pairs, sizes = np.unique(group * len(labels) + codes[rows], return_counts=True)
+    pairs = group.astype(np.int64) * len(labels)
+    pairs += np.searchsorted(labels, classes[rows])
+    pairs, sizes = np.unique(pairs, return_counts=True)
     groups, of_label = np.divmod(pairs, len(labels))
     # By group, then by how much more of the class is in it than elsewhere; the first class of equals.
     order = np.lexsort((of_label, -sizes / counts[of_label], groups))
