@@ -26,6 +26,9 @@ HALVINGS = 4
 PATIENCE_S = 120.0
 """How long to wait for a worker to come back."""
 
+COME_BACK_S = 30.0
+"""How long to wait until as many workers are there as before one died."""
+
 MOST_LETHAL = 20
 """After so many files that kill workers the search ends."""
 
@@ -50,6 +53,7 @@ def survivors(
     results: list[Result | None] = [None] * len(items)
     try:
         _wait_for_a_worker(dask)  # not before there is work: some clusters grow when there is
+        workers = len(dask.nthreads())
         _give_one_life(dask, list(place_of))
         for count, future in enumerate(as_completed(futures), 1):
             # It may be lost on the way and made again, or not: what comes in the end counts.
@@ -61,6 +65,10 @@ def survivors(
     except BaseException:
         stop(dask, futures)
         raise
+    if any(result is None for result in results):
+        # A local cluster that is closed while a worker starts again waits for ever.
+        with suppress(TimeoutError):
+            dask.wait_for_workers(workers, timeout=COME_BACK_S)
     return results
 
 
