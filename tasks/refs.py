@@ -11,7 +11,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 Modality = Literal["image", "text", "audio", "table"]
 
 DATASET_TAG = "trainyard.dataset"

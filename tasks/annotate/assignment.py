@@ -20,7 +20,7 @@ from tasks.annotate.config import AssignConfig
 from tasks.data.manifest import ID_COLUMN, Manifest
 from tasks.data.read import contents_of, shard_tables
 from tasks.data.shards import put
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
 from tasks.refs import DatasetRef, Problem
 

@@ -15,7 +15,7 @@ from tasks.annotate.label_studio import Choice, read_export
 from tasks.data.manifest import ID_COLUMN
 from tasks.data.read import read_shard
 from tasks.data.shards import schema
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, NotFound
 from tasks.refs import DatasetRef
 

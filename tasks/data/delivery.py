@@ -14,9 +14,9 @@ from typing import IO, Any
 
 import fsspec
 
-from tasks.data.addresses import is_inside, local_path, protocol_of, real_folders
 from tasks.data.config_store import ExportConfig
 from tasks.data.manifest import Manifest
+from tasks.data.sources.addresses import is_inside, local_path, protocol_of, real_folders
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound, Unavailable
 
 EXPORTS = "exports"

@@ -11,13 +11,13 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.data.globs import Selection
 from tasks.data.layouts import LAYOUTS, layout_named
 from tasks.data.layouts.layout import StoredVersion
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, Manifest
 from tasks.data.partitions import Progress, silent
-from tasks.data.store import DatasetStore
+from tasks.data.sources.globs import Selection
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidSettings, NotFound
 from tasks.refs import DatasetRef, Problem
 

@@ -18,8 +18,8 @@ from tasks.data.listed import listed
 from tasks.data.manifest import FileEntry
 from tasks.data.partitions import Progress, map_partitions, silent
 from tasks.data.shards import ShardTarget
-from tasks.data.sources import Source, opened
-from tasks.data.store import DatasetStore
+from tasks.data.sources.source import Source, opened
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, Unavailable
 from tasks.refs import LOCAL_USER, DatasetRef
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.data.images import open_image, pixels
+from tasks.data.formats.images import open_image, pixels
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, IMAGE_COLUMN, Manifest
-from tasks.data.preprocessing import Preprocessing
-from tasks.data.store import DatasetStore
+from tasks.data.preparation.preprocessing import Preprocessing
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidData, NotFound
 from tasks.refs import DatasetRef, Problem
 

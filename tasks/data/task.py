@@ -26,9 +26,9 @@ from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from tasks.cache import StepCache
-from tasks.data.access import DatasetCard, user_of
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
 from tasks.data.config_store import DeleteConfig, ExportConfig, ListConfig, ShareConfig, TemplateConfig
+from tasks.data.storage.access import DatasetCard, user_of
 from tasks.errors import InvalidData, NotFound
 from tasks.refs import DatasetRef
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from tasks.data.partitions import Progress
-    from tasks.data.store import DatasetStore
-    from tasks.data.validate_report import ValidationReport
+    from tasks.data.storage.store import DatasetStore
+    from tasks.data.validation.validate_report import ValidationReport
 
 CLUSTER_BYTES = 64 * 2**20
 """A table with as many bytes is worth a cluster, which takes a second or two to start."""
@@ -60,7 +60,7 @@ def open_store(site: str, new_card: DatasetCard | None = None) -> DatasetStore:
         site: Which set of blocks to use.
         new_card: The card of a dataset that is made through this store.
     """
-    from tasks.data.store import DatasetStore
+    from tasks.data.storage.store import DatasetStore
 
     block = cast(ObjectStore, ObjectStore.load(site))
     return DatasetStore(block.url, block.storage_options, asking_user(), new_card)
@@ -81,7 +81,7 @@ def _verify_report(result: ValidationReport, inputs: Mapping[str, Any]) -> None:
 
 def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
     """The content behind the source's path, which may change while the path stays the same."""
-    from tasks.data.sources import digest
+    from tasks.data.sources.source import digest
 
     config: IngestConfig = inputs["config"]
     block = cast(ObjectStore, ObjectStore.load(inputs["site"]))
@@ -104,8 +104,8 @@ def _suite_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     """Read files in a known layout into a new dataset version."""
     from tasks.data.ingest import ingest
-    from tasks.data.remains import remove_remains
-    from tasks.data.sources import opened
+    from tasks.data.sources.source import opened
+    from tasks.data.storage.remains import remove_remains
 
     log, user = get_run_logger(), asking_user()
     card = DatasetCard(
@@ -154,7 +154,7 @@ def validate_dataset(
         InvalidData: A check failed. The message has the counts, the rows and the mends; the Data Docs
             that it points to are written, and the report is an artifact of the run.
     """
-    from tasks.data.validate import validate
+    from tasks.data.validation.validate import validate
 
     docs = cast(DocsSite, DocsSite.load(site))
     store = open_store(site)
@@ -174,7 +174,7 @@ def validate_dataset(
 
 def publish_report(report: ValidationReport, site: str) -> None:
     """Show a validation report on the page of the run."""
-    from tasks.data.validate_report import render
+    from tasks.data.validation.validate_report import render
 
     docs = cast(DocsSite, DocsSite.load(site))
     url = f"{docs.url.rstrip('/')}/{report.docs_path}"
@@ -195,7 +195,7 @@ def publish_report(report: ValidationReport, site: str) -> None:
 )
 def preprocess_dataset(ref: DatasetRef, config: PreprocessConfig, site: str = "local") -> DatasetRef:
     """Divide a version into splits and apply the steps on Dask, into a new version."""
-    from tasks.data.preprocess import preprocess
+    from tasks.data.preparation.preprocess import preprocess
 
     store = open_store(site)
     store.open(ref)
@@ -216,7 +216,7 @@ def find_dataset(dataset: DatasetChoice, site: str = "local") -> DatasetRef:
 @task(name="list datasets")
 def list_datasets(config: ListConfig, site: str = "local") -> list[dict[str, str]]:
     """List datasets, and publish the list as the artifact `datasets`."""
-    from tasks.data.listing import list_datasets, rows
+    from tasks.data.storage.listing import list_datasets, rows
 
     lines = [dict(row) for row in rows(list_datasets(open_store(site), config))]
     create_table_artifact(lines, key="datasets", description=f"{len(lines)} datasets")
@@ -279,7 +279,8 @@ def make_template(config: TemplateConfig, site: str = "local") -> str:
 @task(name="delete dataset", task_run_name="delete {config.name} {config.version}")
 def delete_dataset(config: DeleteConfig, site: str = "local") -> list[str]:
     """Delete a version, or all of a dataset; refused while a training or another version needs it."""
-    from tasks.data import delivery, removal
+    from tasks.data import delivery
+    from tasks.data.storage import removal
 
     server = cast(MlflowServer, MlflowServer.load(site))
     deleted = removal.delete(open_store(site), config, removal.trainings(server.client()))
@@ -365,7 +366,7 @@ def _suite(config: ValidateConfig, site: str) -> str | None:
     """The text of the user's expectation suite, read under the same rules as any source."""
     if config.suite is None:
         return None
-    from tasks.data.sources import opened
+    from tasks.data.sources.source import opened
 
     block = cast(ObjectStore, ObjectStore.load(site))
     source = IngestConfig(source=config.suite, name="suite")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.data.read import RawSplit
-    from tasks.data.store import DatasetStore
+    from tasks.data.storage.store import DatasetStore
     from tasks.refs import DatasetRef
 
 #: Tags of a registered version.

@@ -19,7 +19,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from tasks.data.read import read_raw_rows
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, NotFound
 from tasks.evaluate.evaluate import Evaluation, Predictions, evaluate
 from tasks.refs import DatasetRef, EvaluationRef

@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 from PIL import Image, UnidentifiedImageError
 
-from tasks.data.images import open_image, plain
-from tasks.data.sources import Reader
+from tasks.data.formats.images import open_image, plain
+from tasks.data.sources.source import Reader
 from tasks.errors import InvalidRequest, TrainyardError
 from tasks.predict.sources import Batch
 from tasks.refs import Problem

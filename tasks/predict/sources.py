@@ -13,9 +13,9 @@ import orjson
 import pandas as pd
 import pyarrow.parquet as pq
 
-from tasks.data import sources
-from tasks.data.images import IMAGE_SUFFIXES
-from tasks.data.table_files import TABLE_SUFFIXES, column_names, read_chunks
+from tasks.data.formats.images import IMAGE_SUFFIXES
+from tasks.data.formats.table_files import TABLE_SUFFIXES, column_names, read_chunks
+from tasks.data.sources import source as sources
 from tasks.errors import InvalidData, InvalidSettings, NotFound
 from tasks.predict.config import PredictConfig
 from tasks.refs import Problem

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
 
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound, Unavailable
 from tasks.evaluate.examples import (
     DIGEST_TAG,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tasks.data.images import open_image, plain
+from tasks.data.formats.images import open_image, plain
 from tasks.data.manifest import IMAGE_COLUMN, Manifest
 from tasks.refs import Problem
 from tasks.report import style

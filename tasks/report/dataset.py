@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tasks.data.manifest import SPLITS, Manifest
 from tasks.data.read import raw_manifest, shard_tables
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.refs import Problem
 from tasks.report import table_summary
 from tasks.report.markdown import bytes_text, cell, number, table

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tasks.data.manifest import ID_COLUMN, SPLITS, Manifest
 from tasks.data.read import raw_manifest, shard_tables
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import NotFound
 from tasks.report.annotated import captioned, pictured
 

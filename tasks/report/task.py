@@ -21,8 +21,8 @@ from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from tasks.data.store import DatasetStore
-    from tasks.data.validate_report import ValidationReport
+    from tasks.data.storage.store import DatasetStore
+    from tasks.data.validation.validate_report import ValidationReport
     from tasks.register.gate import Decision
 
 

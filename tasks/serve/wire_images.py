@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from tasks.data.images import FORMATS, open_image, plain
+from tasks.data.formats.images import FORMATS, open_image, plain
 from tasks.serve.wire import Limits, Refusal, kind_of
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import ray
 
 from tasks.data.read import raw_manifest, read_raw_rows
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.evaluate.evaluate import latency_p50_ms
 from tasks.refs import DATASET_TAG, DatasetRef, RunRef, StudyRef

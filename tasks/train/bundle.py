@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.data.preprocessing import Preprocessing
+from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.errors import Damaged, InvalidData, InvalidRequest, NotFound
 from tasks.refs import Problem
 from tasks.train import models

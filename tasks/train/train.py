@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data.read import preprocessing_of, read_raw_rows
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, NotFound
 from tasks.refs import DATASET_TAG, DatasetRef, RunRef
 from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Report, TrainingData, never, silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tasks.data.read import ImageSplit, TableSplit, read_fold, read_split
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import Rows, TrainingData

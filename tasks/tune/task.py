@@ -27,7 +27,7 @@ from tasks.tune.scratch import scratch_folder
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from tasks.data.store import DatasetStore
+    from tasks.data.storage.store import DatasetStore
     from tasks.tune.records import Study
 
 

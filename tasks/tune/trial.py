@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import FitContext, Metrics, TrainingData

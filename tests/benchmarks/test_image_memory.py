@@ -27,8 +27,8 @@ from pathlib import Path
 from blocks.dask_cluster import DaskCluster
 from tasks.data.config import IngestConfig, PreprocessConfig
 from tasks.data.ingest import ingest
-from tasks.data.preprocess import preprocess
-from tasks.data.store import DatasetStore
+from tasks.data.preparation.preprocess import preprocess
+from tasks.data.storage.store import DatasetStore
 
 def peak_mib():
     status = Path("/proc/self/status").read_text()

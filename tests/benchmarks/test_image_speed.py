@@ -22,9 +22,9 @@ from PIL import Image
 from tasks.data.config import IngestConfig, PreprocessConfig, StepConfig
 from tasks.data.ingest import ingest
 from tasks.data.methods import PreprocessingMethod
-from tasks.data.preprocess import preprocess
+from tasks.data.preparation.preprocess import preprocess
 from tasks.data.read import ImageSplit, read_split
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
 from tests.helpers.photographs import write_photographs
 
@@ -50,7 +50,7 @@ def client() -> Iterator[Client]:
         LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
-        client.run(lambda: __import__("tasks.data.preprocess"))
+        client.run(lambda: __import__("tasks.data.preparation.preprocess"))
         yield client
 
 

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tasks.data.samples import FASHION_MNIST_FOLDER
+from tasks.data.sources.samples import FASHION_MNIST_FOLDER
 from tests.helpers.local_stack import LocalStack, wait_until
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]

@@ -47,9 +47,9 @@ STREAMED = (
 from blocks.dask_cluster import DaskCluster
 from tasks.data.config import IngestConfig, PreprocessConfig, ValidateConfig
 from tasks.data.ingest import ingest
-from tasks.data.preprocess import preprocess
-from tasks.data.store import DatasetStore
-from tasks.data.validate import validate
+from tasks.data.preparation.preprocess import preprocess
+from tasks.data.storage.store import DatasetStore
+from tasks.data.validation.validate import validate
 from tasks.refs import Problem
 
 if __name__ == "__main__":

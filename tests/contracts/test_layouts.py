@@ -18,13 +18,13 @@ from PIL import Image
 
 from tasks.data.config import IngestConfig
 from tasks.data.export import export, template, templates
-from tasks.data.images import pixels
+from tasks.data.formats.images import pixels
 from tasks.data.ingest import ingest
 from tasks.data.layouts import LAYOUTS, layout_of
 from tasks.data.manifest import Manifest
 from tasks.data.read import shard_tables
-from tasks.data.sources import digest, opened
-from tasks.data.store import DatasetStore
+from tasks.data.sources.source import digest, opened
+from tasks.data.storage.store import DatasetStore
 from tasks.refs import Problem
 
 ANIMALS = [("cat", 0), ("dog", 1), ("cat", 2), ("dog", 3), ("cat", 4), ("dog", 5)]

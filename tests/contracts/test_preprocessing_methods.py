@@ -17,8 +17,8 @@ from pydantic import ValidationError
 
 from tasks.data import methods
 from tasks.data.config import StepConfig
-from tasks.data.geometry import moved_map, moved_objects
-from tasks.data.images import plain_png_header, png
+from tasks.data.formats.images import plain_png_header, png
+from tasks.data.formats.sounds import decoded, flac, rounded
 from tasks.data.manifest import Feature, FittedStep
 from tasks.data.methods import (
     METHODS,
@@ -29,8 +29,8 @@ from tasks.data.methods import (
     TextMethod,
 )
 from tasks.data.methods.method import Batch, Sound
-from tasks.data.preprocessing import Preprocessing
-from tasks.data.sounds import decoded, flac, rounded
+from tasks.data.preparation.geometry import moved_map, moved_objects
+from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 

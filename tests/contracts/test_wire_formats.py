@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.data.images import FORMATS
+from tasks.data.formats.images import FORMATS
 from tasks.refs import Problem
 from tasks.serve import wire, wire_images
 from tasks.serve.wire import Column, Limits, Refusal, Signature

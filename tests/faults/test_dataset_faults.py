@@ -15,9 +15,9 @@ import psutil
 import pytest
 from PIL import Image
 
-from tasks.data.remains import remove_remains
-from tasks.data.staging import sweep
-from tasks.data.store import DatasetStore
+from tasks.data.sources.staging import sweep
+from tasks.data.storage.remains import remove_remains
+from tasks.data.storage.store import DatasetStore
 
 pytestmark = pytest.mark.faults
 
@@ -29,8 +29,8 @@ import sys
 from distributed import Client, LocalCluster
 from tasks.data.config import IngestConfig, PreprocessConfig
 from tasks.data.ingest import ingest
-from tasks.data.preprocess import preprocess
-from tasks.data.store import DatasetStore
+from tasks.data.preparation.preprocess import preprocess
+from tasks.data.storage.store import DatasetStore
 
 if __name__ == "__main__":
     store = DatasetStore(sys.argv[1])

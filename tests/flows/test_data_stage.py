@@ -12,7 +12,7 @@ from blocks.dask_cluster import DaskCluster
 from blocks.docs_site import DocsSite
 from blocks.object_store import ObjectStore
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.data.task import find_dataset, ingest_dataset, preprocess_dataset, validate_dataset
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef, Problem

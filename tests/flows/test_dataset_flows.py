@@ -55,7 +55,7 @@ from tasks.data.config_store import (
 )
 from tasks.data.export import template
 from tasks.data.layouts import LAYOUTS
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound
 from tasks.refs import DatasetRef, Problem
 from tasks.train.config import TrainConfig

@@ -21,7 +21,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.evaluate.records import evaluate_and_record
 from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, Problem, RunRef
 from tasks.register.config import GateConfig

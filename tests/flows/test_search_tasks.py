@@ -16,7 +16,7 @@ from sklearn.datasets import load_iris
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from blocks.ray_cluster import RayCluster
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.home import home
 from tasks.refs import DatasetRef, Problem, StudyRef
 from tasks.report.task import report_study

@@ -119,6 +119,6 @@ def test_other_dependencies_run_again(
 
 def test_code_digests_reach_helpers_of_a_real_stage() -> None:
     reached = cache.code_digests("tasks.data.task")
-    assert "code tasks.data.store" in reached
+    assert "code tasks.data.storage.store" in reached
     assert "code tasks.errors" in reached
     assert not any(name.startswith("code tasks.serve") for name in reached)

@@ -16,7 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import NotFound
 from tasks.evaluate.task import evaluate_model, evaluate_version
 from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef, RunRef

@@ -10,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from tasks.data.manifest import Feature, FittedStep
-from tasks.data.preprocessing import Preprocessing
+from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.refs import Problem
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tasks.data.manifest import Feature, FittedStep
 from tasks.data.shards import media_table, schema
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
 
 

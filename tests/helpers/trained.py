@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mlflow import MlflowClient
 
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.evaluate.records import evaluate_and_record
 from tasks.refs import DatasetRef, EvaluationRef, Problem, RunRef
 from tasks.train.config import TrainConfig

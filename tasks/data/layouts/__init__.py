@@ -10,7 +10,7 @@ from tasks.data.layouts.layout import Contents, Layout
 from tasks.data.layouts.seg_maps import SegMaps
 from tasks.data.layouts.table import Table
 from tasks.data.layouts.text_table import TextTable
-from tasks.data.sources import Source
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import Problem
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from tasks.data.config import IngestConfig
+from tasks.data.formats.pictures import picture
+from tasks.data.formats.rle import decode, encode
 from tasks.data.layouts.coco_file import ANNOTATIONS_FILE, Annotated, Faults, read_annotations
 from tasks.data.layouts.examples import CLASSES, SIDE_PX, encoded, example_image, example_places
 from tasks.data.layouts.exported import Names, json_list, rows_of, writes_splits
@@ -27,10 +29,8 @@ from tasks.data.layouts.media_rows import (
 )
 from tasks.data.listed import listed
 from tasks.data.manifest import OBJECTS_COLUMN
-from tasks.data.pictures import picture
-from tasks.data.rle import decode, encode
 from tasks.data.shards import schema
-from tasks.data.sources import Reader, Source
+from tasks.data.sources.source import Reader, Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 
@@ -229,7 +229,7 @@ def _annotation(number: int, image: int, one: dict[str, Any], ids: list[int]) ->
 
 
 def _size(content: bytes) -> tuple[int, int]:
-    from tasks.data.images import open_image
+    from tasks.data.formats.images import open_image
 
     return open_image(content).size
 

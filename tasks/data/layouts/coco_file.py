@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from tasks.data.formats.rle import decode
 from tasks.data.listed import listed
-from tasks.data.rle import decode
-from tasks.data.sources import Source
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 
 ANNOTATIONS_FILE = "_annotations.coco.json"

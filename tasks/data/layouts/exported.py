@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.images import SUFFIXES_OF
+from tasks.data.formats.images import SUFFIXES_OF
 from tasks.data.layouts.layout import SPLIT_OF, File, StoredVersion
 from tasks.data.layouts.media_rows import UNLABELLED_FOLDERS
 from tasks.data.manifest import ID_COLUMN

@@ -27,7 +27,7 @@ from tasks.data.layouts.media_rows import (
 from tasks.data.listed import listed
 from tasks.data.manifest import LABEL_COLUMN
 from tasks.data.shards import schema
-from tasks.data.sources import Source
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 

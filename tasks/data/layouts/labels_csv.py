@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from tasks.data.config import IngestConfig
-from tasks.data.csv_cells import escaped_cell, freed_cell
+from tasks.data.formats.csv_cells import escaped_cell, freed_cell
 from tasks.data.layouts.examples import CLASSES, example_files
 from tasks.data.layouts.exported import Names, names_file, rows_of, writes_splits
 from tasks.data.layouts.layout import Contents, File, StoredVersion
@@ -32,7 +32,7 @@ from tasks.data.layouts.media_rows import (
 from tasks.data.listed import listed
 from tasks.data.manifest import LABEL_COLUMN
 from tasks.data.shards import schema
-from tasks.data.sources import Source
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from tasks.data.config import IngestConfig
 from tasks.data.listed import listed
 from tasks.data.manifest import Feature, Manifest
-from tasks.data.sources import Source
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 

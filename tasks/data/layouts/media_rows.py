@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from tasks.data.audio import AUDIO_SUFFIXES, check_sound
 from tasks.data.config import IngestConfig
-from tasks.data.images import IMAGE_SUFFIXES, UNREADABLE
+from tasks.data.formats.audio import AUDIO_SUFFIXES, check_sound
+from tasks.data.formats.images import IMAGE_SUFFIXES, UNREADABLE
+from tasks.data.formats.pictures import picture
+from tasks.data.formats.texts import TEXT_SUFFIXES, text
 from tasks.data.layouts.layout import SPLIT_OF, Rows, named_classes
 from tasks.data.manifest import (
     AUDIO_COLUMN,
@@ -22,10 +24,8 @@ from tasks.data.manifest import (
     TEXT_COLUMN,
     Feature,
 )
-from tasks.data.pictures import picture
 from tasks.data.shards import media_table
-from tasks.data.sources import Reader, Source
-from tasks.data.texts import TEXT_SUFFIXES, text
+from tasks.data.sources.source import Reader, Source
 from tasks.errors import InvalidData
 from tasks.refs import Modality, Problem
 

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.config import IngestConfig
-from tasks.data.images import open_image, png
+from tasks.data.formats.images import open_image, png
+from tasks.data.formats.pictures import MAX_PIXELS, picture
 from tasks.data.layouts.coco_file import leads_out
 from tasks.data.layouts.examples import CLASSES, encoded, example_image, example_places
 from tasks.data.layouts.exported import ExportedRow, Names, json_list, rows_of
@@ -28,9 +29,8 @@ from tasks.data.layouts.media_rows import (
 )
 from tasks.data.listed import listed
 from tasks.data.manifest import SEG_MAP_COLUMN
-from tasks.data.pictures import MAX_PIXELS, picture
 from tasks.data.shards import schema
-from tasks.data.sources import Reader, Source
+from tasks.data.sources.source import Reader, Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 

@@ -29,7 +29,7 @@ from tasks.data.layouts.table_source import (
 from tasks.data.layouts.table_survey import Column, Measure, surveyed
 from tasks.data.manifest import Feature
 from tasks.data.shards import schema
-from tasks.data.sources import Source
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 

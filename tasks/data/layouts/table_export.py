@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv as arrow_csv
 
-from tasks.data.csv_cells import escaped_cell, escaped_column
+from tasks.data.formats.csv_cells import escaped_cell, escaped_column
 from tasks.data.layouts.exported import names_file
 from tasks.data.layouts.layout import File, StoredVersion
 from tasks.data.layouts.table_source import COLUMNS_FILE, ColumnsFile

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from tasks.data.csv_blocks import CsvRange
-from tasks.data.csv_cells import freed_cell, freed_column
-from tasks.data.csv_files import CsvFile
+from tasks.data.formats.csv_blocks import CsvRange
+from tasks.data.formats.csv_cells import freed_cell, freed_column
+from tasks.data.formats.csv_files import CsvFile
+from tasks.data.formats.table_files import csv_file, is_parquet, parquet_file, read_batches
 from tasks.data.listed import listed
-from tasks.data.sources import Reader
-from tasks.data.table_files import csv_file, is_parquet, parquet_file, read_batches
+from tasks.data.sources.source import Reader
 from tasks.errors import InvalidData
 
 SHARD_ROWS = 65_536

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.data.formats.table_files import divided
 from tasks.data.layouts.layout import Rows
 from tasks.data.layouts.table_parts import SHARD_BYTES, SHARD_ROWS, Files, Part
 from tasks.data.layouts.table_values import as_numbers, as_words, plain
-from tasks.data.table_files import divided
 from tasks.errors import InvalidData
 
 

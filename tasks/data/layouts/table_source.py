@@ -12,7 +12,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.data.config import IngestConfig
-from tasks.data.csv_cells import freed_cell
+from tasks.data.formats.csv_cells import freed_cell
+from tasks.data.formats.table_files import TABLE_SUFFIXES, column_names, is_parquet
 from tasks.data.layouts.layout import SPLIT_OF, named_classes
 from tasks.data.layouts.media_rows import label_names
 from tasks.data.layouts.table_parts import Files
@@ -20,8 +21,7 @@ from tasks.data.layouts.table_survey import Column, Measure, Survey
 from tasks.data.layouts.table_values import as_words, plain
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN
-from tasks.data.sources import Source
-from tasks.data.table_files import TABLE_SUFFIXES, column_names, is_parquet
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 
 COLUMNS_FILE = "trainyard_columns.json"

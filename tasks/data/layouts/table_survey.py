@@ -15,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.csv_blocks import CsvRange, NotPlainError, line_start
-from tasks.data.csv_files import CsvFile
+from tasks.data.formats.csv_blocks import CsvRange, NotPlainError, line_start
+from tasks.data.formats.csv_files import CsvFile
+from tasks.data.formats.table_files import csv_file, is_parquet, parquet_file, read_batches
 from tasks.data.layouts.table_parts import (
     RANGE_BYTES,
     Cutter,
@@ -35,8 +36,7 @@ from tasks.data.layouts.table_values import (
     plain,
 )
 from tasks.data.partitions import map_partitions
-from tasks.data.sources import Source
-from tasks.data.table_files import csv_file, is_parquet, parquet_file, read_batches
+from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.preprocessing import words
+from tasks.data.preparation.preprocessing import words
 from tasks.errors import InvalidData
 
 

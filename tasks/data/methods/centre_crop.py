@@ -11,7 +11,7 @@ from tasks.data.methods.method import Geometry, ImageMethod, MethodParameters, S
 if TYPE_CHECKING:
     from PIL import Image
 
-    from tasks.data.images import Header
+    from tasks.data.formats.images import Header
 
 
 class CentreCropParameters(MethodParameters):

@@ -9,7 +9,7 @@ from tasks.data.methods.method import ImageMethod, MethodParameters, State
 if TYPE_CHECKING:
     from PIL import Image
 
-    from tasks.data.images import Header
+    from tasks.data.formats.images import Header
 
 
 class GreyscaleParameters(MethodParameters):

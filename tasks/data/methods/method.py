@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from tasks.data.images import Header
+    from tasks.data.formats.images import Header
 
 State = dict[str, Any]
 

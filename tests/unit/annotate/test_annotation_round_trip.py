@@ -15,7 +15,7 @@ from tasks.annotate.assignment import Assignment, hand_out
 from tasks.annotate.config import AssignConfig, CollectConfig
 from tasks.annotate.take_back import take_back
 from tasks.data.read import raw_manifest, read_raw_rows
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotFound
 from tasks.refs import Problem
 from tests.helpers.stored_datasets import png, store_images, store_table

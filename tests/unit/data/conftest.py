@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tests.helpers.s3_server import empty_folder, s3_server
 
 

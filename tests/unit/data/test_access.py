@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tasks.data import access
-from tasks.data.access import DatasetCard
-from tasks.data.store import DatasetStore
+from tasks.data.storage import access
+from tasks.data.storage.access import DatasetCard
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidSettings, NotAllowed, NotFound
 from tasks.refs import DatasetRef
 from tests.helpers.stored_datasets import store_images

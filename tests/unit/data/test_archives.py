@@ -21,12 +21,12 @@ from typing import Any
 
 import pytest
 
-from tasks.data import archive_checks, archives
 from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
-from tasks.data.sources import digest, opened
-from tasks.data.staging import require_space, staging_folder, sweep
-from tasks.data.store import DatasetStore
+from tasks.data.sources import archive_checks, archives
+from tasks.data.sources.source import digest, opened
+from tasks.data.sources.staging import require_space, staging_folder, sweep
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import TrainyardError, Unavailable
 from tasks.refs import Problem
 
@@ -441,7 +441,7 @@ def test_a_million_members(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("claimed", [2**16 - 1, 12, 600_000])
 def test_too_many_members_whatever_the_count_says(tmp_path: Path, claimed: int, monkeypatch: Any) -> None:
-    from tasks.data import archives_zip
+    from tasks.data.sources import archives_zip
 
     monkeypatch.setattr(archives_zip, "MOST_MEMBERS", 500)
     (tmp_path / "a.zip").write_bytes(_zip_directory(1_000, claimed))
@@ -568,7 +568,7 @@ def test_an_archive_on_s3(tmp_path: Path, s3: dict[str, object]) -> None:
 _UNPACKER = """
 import os, sys
 from tasks.data.config import IngestConfig
-from tasks.data.sources import opened
+from tasks.data.sources.source import opened
 config = IngestConfig(source=sys.argv[1], name="animals", problem="text-classification")
 with opened(config) as source:
     print(source.url, flush=True)

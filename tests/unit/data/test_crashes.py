@@ -15,7 +15,7 @@ from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
 from tasks.data.layouts import media_rows
 from tasks.data.read import shard_tables
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 
@@ -134,7 +134,7 @@ def test_a_lethal_file_is_found_in_few_deaths(
     monkeypatch.setattr(media_rows, "MOST_ROWS", 256)
     config = _zoo(tmp_path / "zoo", ("cat/100.png",))
     from tasks.data.layouts import layout_of
-    from tasks.data.sources import opened
+    from tasks.data.sources.source import opened
 
     with opened(config) as source:
         (piece, *_) = layout_of(source, config).read(source, config).pieces

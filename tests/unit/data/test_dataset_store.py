@@ -15,9 +15,9 @@ import pytest
 
 from tasks.data.manifest import Feature, FileEntry
 from tasks.data.read import read_split
-from tasks.data.remains import remove_remains
-from tasks.data.store import DatasetStore
-from tasks.data.writer import DatasetWriter
+from tasks.data.storage.remains import remove_remains
+from tasks.data.storage.store import DatasetStore
+from tasks.data.storage.writer import DatasetWriter
 from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
 from tasks.refs import DatasetRef, Problem
 from tests.helpers.stored_datasets import image_table
@@ -171,7 +171,7 @@ def test_no_rows_are_no_version(store: DatasetStore) -> None:
 
 WRITE_AND_WAIT = """
 import sys
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tests.helpers.stored_datasets import image_table
 with DatasetStore(sys.argv[1]).writer("pets") as writer:
     writer.target.write("train", 0, 1, image_table(["1"], [b"x"], [0], ("a",)))
@@ -181,7 +181,7 @@ with DatasetStore(sys.argv[1]).writer("pets") as writer:
 
 WRITE_ON = """
 import sys
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tests.unit.data.test_dataset_store import put
 store, seed = DatasetStore(sys.argv[1]), int(sys.argv[2])
 print("begins", flush=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.splits import divide
+from tasks.data.preparation.splits import divide
 from tasks.errors import InvalidData
 
 SHARES = {"validation": 0.15, "test": 0.15}

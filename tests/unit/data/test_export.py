@@ -18,14 +18,14 @@ from PIL import Image
 
 from tasks.data.config import IngestConfig, PreprocessConfig
 from tasks.data.export import export, template
-from tasks.data.images import pixels
+from tasks.data.formats.images import pixels
+from tasks.data.formats.rle import decode
 from tasks.data.ingest import ingest
 from tasks.data.manifest import LABEL_COLUMN, Manifest
-from tasks.data.preprocess import preprocess
+from tasks.data.preparation.preprocess import preprocess
 from tasks.data.read import shard_tables
-from tasks.data.rle import decode
 from tasks.data.shards import media_table, schema
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidSettings
 from tasks.refs import Problem
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as nps
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from tasks.data.images import UNREADABLE, pixels, plain_png_header, png
+from tasks.data.formats.images import UNREADABLE, pixels, plain_png_header, png
 
 PHOTOGRAPH = Image.fromarray(load_sample_images().images[0])
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import TrainyardError
 from tasks.refs import Problem
 

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from tasks.data.config import IngestConfig
-from tasks.data.images import UNREADABLE, open_image, pixels
+from tasks.data.formats.images import UNREADABLE, open_image, pixels
+from tasks.data.formats.pictures import MAX_PIXELS, picture
+from tasks.data.formats.rle import decode, encode
 from tasks.data.ingest import ingest
 from tasks.data.layouts.media_rows import pieces
-from tasks.data.pictures import MAX_PIXELS, picture
 from tasks.data.read import shard_tables
-from tasks.data.rle import decode, encode
-from tasks.data.sources import opened
-from tasks.data.store import DatasetStore
+from tasks.data.sources.source import opened
+from tasks.data.storage.store import DatasetStore
 from tasks.refs import Problem
 
 from .conftest import encoded

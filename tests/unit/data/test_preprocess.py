@@ -14,9 +14,9 @@ from PIL import Image
 
 from tasks.data.config import IngestConfig, PreprocessConfig, SplitConfig, StepConfig
 from tasks.data.ingest import ingest
-from tasks.data.preprocess import preprocess
+from tasks.data.preparation.preprocess import preprocess
 from tasks.data.read import ImageSplit, TableSplit, preprocessing_of, read_raw_rows, read_split
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotFound
 from tasks.refs import DatasetRef, Problem
 

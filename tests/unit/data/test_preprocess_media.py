@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.data.config import PreprocessConfig
-from tasks.data.geometry import moved_objects, run_length_mask, run_lengths
-from tasks.data.images import png
+from tasks.data.formats.images import png
+from tasks.data.formats.sounds import decoded
 from tasks.data.manifest import Feature
 from tasks.data.methods.method import Geometry
-from tasks.data.preprocess import preprocess
+from tasks.data.preparation.geometry import moved_objects, run_length_mask, run_lengths
+from tasks.data.preparation.preprocess import preprocess
 from tasks.data.read import preprocessing_of, shard_tables
 from tasks.data.shards import media_table, schema
-from tasks.data.sounds import decoded
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import DatasetRef, Problem
 

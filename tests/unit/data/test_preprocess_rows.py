@@ -15,9 +15,9 @@ from distributed import Client, LocalCluster
 
 from tasks.data.config import PreprocessConfig
 from tasks.data.manifest import Manifest
-from tasks.data.preprocess import preprocess
+from tasks.data.preparation.preprocess import preprocess
 from tasks.data.read import preprocessing_of, read_fold, shard_tables
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import DatasetRef, Problem
 from tests.helpers.stored_datasets import store_images, store_table
@@ -292,7 +292,7 @@ def test_progress_ends_at_its_total(store: DatasetStore) -> None:
 def test_a_wide_version_is_written_in_small_shards(
     store: DatasetStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.data import fitting
+    from tasks.data.preparation import fitting
 
     monkeypatch.setattr(fitting, "BYTES_AT_ONCE", 8 * 256 * 40)
     table = rows(3000).assign(patient=[f"p{row % 40}" for row in range(3000)])

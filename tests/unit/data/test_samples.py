@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tasks.data import samples
 from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
-from tasks.data.samples import materialise
-from tasks.data.sources import digest
-from tasks.data.store import DatasetStore
+from tasks.data.sources import samples
+from tasks.data.sources.samples import materialise
+from tasks.data.sources.source import digest
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
 from tasks.refs import Problem
 

@@ -14,8 +14,8 @@ import s3fs
 
 from blocks.object_store import ObjectStore, default_source_roots
 from tasks.data.config import IngestConfig
-from tasks.data.globs import Glob
-from tasks.data.sources import Source, digest, opened, scan
+from tasks.data.sources.globs import Glob
+from tasks.data.sources.source import Source, digest, opened, scan
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound, TrainyardError, Unavailable
 from tasks.predict.config import PredictConfig
 from tasks.predict.sources import find

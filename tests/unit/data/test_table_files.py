@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.data import csv_blocks, csv_files
-from tasks.data.csv_blocks import CsvRange
-from tasks.data.csv_cells import escaped_cell, escaped_column, freed_cell, freed_column
-from tasks.data.csv_files import CsvFile
+from tasks.data.formats import csv_blocks, csv_files
+from tasks.data.formats.csv_blocks import CsvRange
+from tasks.data.formats.csv_cells import escaped_cell, escaped_column, freed_cell, freed_column
+from tasks.data.formats.csv_files import CsvFile
+from tasks.data.formats.table_files import column_names, read_batches, read_chunks, read_table
 from tasks.data.manifest import Feature
-from tasks.data.preprocessing import typed
-from tasks.data.table_files import column_names, read_batches, read_chunks, read_table
+from tasks.data.preparation.preprocessing import typed
 from tasks.errors import InvalidData
 
 ROWS = 11

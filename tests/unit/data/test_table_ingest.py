@@ -18,16 +18,16 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
 
-from tasks.data import csv_files
 from tasks.data.config import IngestConfig
+from tasks.data.formats import csv_files
 from tasks.data.ingest import ingest
 from tasks.data.layouts import LAYOUTS, layout_of, table_parts, table_rows, table_survey
 from tasks.data.layouts.layout import StoredVersion
 from tasks.data.layouts.table_survey import Survey
 from tasks.data.manifest import Manifest
 from tasks.data.read import shard_tables
-from tasks.data.sources import opened
-from tasks.data.store import DatasetStore
+from tasks.data.sources.source import opened
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import TrainyardError
 from tasks.refs import Problem
 

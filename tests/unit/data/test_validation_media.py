@@ -11,11 +11,11 @@ import soundfile
 from PIL import Image
 
 from tasks.data.config import PreprocessConfig, ValidateConfig
-from tasks.data.media_facts import DECODABLE, HEIGHT, MODE, MODES, WIDTH, media_facts
 from tasks.data.read import shard_tables
-from tasks.data.store import DatasetStore
-from tasks.data.validate import ValidationReport, validate
-from tasks.data.validate_report import render
+from tasks.data.storage.store import DatasetStore
+from tasks.data.validation.media_facts import DECODABLE, HEIGHT, MODE, MODES, WIDTH, media_facts
+from tasks.data.validation.validate import ValidationReport, validate
+from tasks.data.validation.validate_report import render
 from tasks.refs import Problem
 from tests.helpers.versions_in_pieces import Row, box, image, seg_map, store_media
 

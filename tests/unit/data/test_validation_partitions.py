@@ -16,13 +16,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tasks.data import judging
 from tasks.data.config import PreprocessConfig, ValidateConfig
-from tasks.data.expectations import EXAMPLES, library
 from tasks.data.manifest import SPLITS, Feature
 from tasks.data.shards import schema
-from tasks.data.store import DatasetStore
-from tasks.data.validate import ValidationReport, validate
+from tasks.data.storage.store import DatasetStore
+from tasks.data.validation import judging
+from tasks.data.validation.expectations import EXAMPLES, library
+from tasks.data.validation.validate import ValidationReport, validate
 from tasks.refs import Problem
 from tests.helpers.versions_in_pieces import Row, box, cut, image, store_media, store_tables
 
@@ -228,8 +228,8 @@ SCRIPT = """
 import sys
 from distributed import Client, LocalCluster
 from tasks.data.config import PreprocessConfig, ValidateConfig
-from tasks.data.store import DatasetStore
-from tasks.data.validate import validate
+from tasks.data.storage.store import DatasetStore
+from tasks.data.validation.validate import validate
 
 if __name__ == "__main__":
     url, docs, suite = sys.argv[1:]

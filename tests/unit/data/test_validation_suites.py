@@ -12,8 +12,8 @@ import pytest
 from tasks.data.config import ValidateConfig
 from tasks.data.manifest import Feature
 from tasks.data.shards import schema
-from tasks.data.store import DatasetStore
-from tasks.data.validate import Check, validate
+from tasks.data.storage.store import DatasetStore
+from tasks.data.validation.validate import Check, validate
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import DatasetRef, Problem
 from tests.helpers.versions_in_pieces import Row, image, store_media, store_tables

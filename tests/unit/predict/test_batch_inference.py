@@ -16,9 +16,9 @@ from distributed import Client, LocalCluster
 
 from tasks.data.config import IngestConfig, PreprocessConfig
 from tasks.data.ingest import ingest
-from tasks.data.preprocess import preprocess
+from tasks.data.preparation.preprocess import preprocess
 from tasks.data.read import TableSplit, preprocessing_of, read_split
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotFound
 from tasks.predict.config import PredictConfig
 from tasks.predict.predict import OutOfTimeError, predict

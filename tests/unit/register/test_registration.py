@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.data.read import read_raw_rows
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
 from tasks.evaluate.examples import EXAMPLES_TAG, read_sendable, sendable_rows
 from tasks.evaluate.records import evaluate_and_record

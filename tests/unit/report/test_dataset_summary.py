@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.refs import Problem
 from tasks.report import dataset, samples
 from tests.helpers.stored_datasets import store_images, store_table

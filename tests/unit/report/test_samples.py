@@ -12,7 +12,7 @@ from tasks.data.export import template
 from tasks.data.ingest import ingest
 from tasks.data.layouts import LAYOUTS
 from tasks.data.manifest import Manifest
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import NotFound
 from tasks.refs import Problem
 from tasks.report import dataset, sample_table, samples
@@ -59,7 +59,7 @@ def test_rows_of_every_kind_are_drawn_and_shown(
 
 
 def test_boxes_and_maps_are_drawn_into_the_image(store: DatasetStore, tmp_path: Path) -> None:
-    from tasks.data.images import open_image, plain
+    from tasks.data.formats.images import open_image, plain
 
     for layout, problem in (("coco", Problem.OBJECT_DETECTION), ("seg-maps", Problem.SEMANTIC_SEGMENTATION)):
         manifest = ingested(store, tmp_path, layout, problem)

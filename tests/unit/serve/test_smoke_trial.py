@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, Unavailable
 from tasks.evaluate.examples import read_sendable
 from tasks.evaluate.records import load_evaluation, load_predictions

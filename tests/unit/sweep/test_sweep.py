@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sklearn.datasets import load_iris
 
 from blocks.ray_cluster import RayCluster
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import DatasetRef, Problem
 from tasks.report.leaderboard import entries, leaderboard

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tasks.data.manifest import Feature, FittedStep
-from tasks.data.preprocessing import Preprocessing
+from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.errors import Damaged, InvalidRequest, NotFound
 from tasks.refs import Problem
 from tasks.train.bundle import Bundle

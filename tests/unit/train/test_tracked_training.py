@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.data.read import read_raw_rows
-from tasks.data.store import DatasetStore
+from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidData, NotFound
 from tasks.evaluate.records import evaluate_and_record, load_evaluation, load_predictions
 from tasks.refs import DatasetRef, Problem

@@ -1,0 +1,1 @@
+"""From a dataset version to one that is ready for training."""

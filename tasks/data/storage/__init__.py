@@ -1,0 +1,1 @@
+"""Where dataset versions are kept, and who may use them."""

@@ -1,0 +1,1 @@
+"""Whether a dataset version may be trained on."""
