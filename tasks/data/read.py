@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from tasks.data.formats.images import open_image, pixels
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, IMAGE_COLUMN, Manifest
@@ -241,10 +243,16 @@ def raw_manifest(store: DatasetStore, manifest: Manifest) -> Manifest:
 def shard_tables(
     store: DatasetStore, manifest: Manifest, split: str, columns: list[str] | None = None
 ) -> Iterator[pa.Table]:
-    """The shards of a split, one after the other."""
+    """The shards of a split, one after the other; the next is read while the caller is at one."""
     folder = store.folder(manifest.name, manifest.version)
-    for file in manifest.files_of(split):
-        yield read_shard(store.fs, f"{folder}/{file.path}", columns)
+    paths = [f"{folder}/{file.path}" for file in manifest.files_of(split)]
+    with ThreadPoolExecutor(1) as reader:
+        coming = None
+        for path in [*paths, None]:
+            ready = coming
+            coming = reader.submit(read_shard, store.fs, path, columns) if path is not None else None
+            if ready is not None:
+                yield ready.result()
 
 
 def read_shard(filesystem: Any, path: str, columns: list[str] | None = None) -> pa.Table:
@@ -254,6 +262,8 @@ def read_shard(filesystem: Any, path: str, columns: list[str] | None = None) -> 
         Damaged: The file is missing or is not Parquet.
     """
     try:
+        if isinstance(filesystem, LocalFileSystem):
+            return pq.read_table(path, columns=columns, partitioning=None)
         with filesystem.open(path, "rb") as file:
             return pq.read_table(file, columns=columns)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
@@ -266,7 +276,7 @@ def _views(table: pa.Table) -> Iterator[memoryview]:
     """The encoded image files of a shard, where they lie in memory."""
     for chunk in pc.struct_field(table[IMAGE_COLUMN], "bytes").chunks:
         for content in chunk:
-            yield memoryview(content.as_buffer())
+            yield memoryview(content.as_buffer()).cast("B")  # Arrow's bytes are signed
 
 
 def contents_of(table: pa.Table) -> list[bytes]:
