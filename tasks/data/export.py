@@ -92,11 +92,6 @@ def template(layout: str, problem: Problem) -> bytes:
     return sink.getvalue()
 
 
-def templates(problem: Problem) -> list[str]:
-    """Names of the layouts for a problem."""
-    return [layout.name for layout in LAYOUTS if layout.reads(problem)]
-
-
 class _Reader:
     """Reads the rows that are wanted; layouts may ask for a split more than once."""
 

@@ -15,9 +15,6 @@ from tasks.data.storage.store import DatasetStore
 from tasks.refs import Problem
 from tasks.report import table_summary
 from tasks.report.markdown import bytes_text, cell, number, table
-from tasks.report.samples import ImageSamples, image_samples, usual_split
-
-__all__ = ["DatasetSummary", "ImageSamples", "image_samples", "render", "summarise", "usual_split"]
 
 COLUMN_BYTES = 16 * 2**20
 """The columns of a table are summarised from its first rows, this many bytes or one shard."""

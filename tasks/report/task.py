@@ -37,12 +37,12 @@ def report_dataset(ref: DatasetRef, site: str = "local") -> None:
     manifest = store.open(ref)
     summary = dataset.summarise(store, manifest)
     if manifest.problem.modality == "image":
-        split = dataset.usual_split(manifest)
-        shown = dataset.image_samples(store, manifest, split=split)
+        split = samples.usual_split(manifest)
+        shown = samples.image_samples(store, manifest, split=split)
         card = sample_grid(shown.images, shown.captions, before=shown.before, detail=f"{ref} · {split}")
         _publish(card, "sample-images", f"Samples of {ref}", site)
     elif manifest.problem.modality != "table":
-        drawn = samples.draw(store, manifest, dataset.usual_split(manifest), samples.SAMPLES_BESIDE_RAW)
+        drawn = samples.draw(store, manifest, samples.usual_split(manifest), samples.SAMPLES_BESIDE_RAW)
         page = sample_table.render(drawn, lambda content, suffix: _kept(content, "sounds", suffix, site))
         create_markdown_artifact(page, key="sample-rows", description=f"Samples of {ref}")
     if summary.counts:

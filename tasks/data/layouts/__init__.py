@@ -6,7 +6,7 @@ from tasks.data.config import IngestConfig
 from tasks.data.layouts.coco import Coco
 from tasks.data.layouts.label_folders import LabelFolders
 from tasks.data.layouts.labels_csv import LabelsCsv
-from tasks.data.layouts.layout import Contents, Layout
+from tasks.data.layouts.layout import Layout
 from tasks.data.layouts.seg_maps import SegMaps
 from tasks.data.layouts.table import Table
 from tasks.data.layouts.text_table import TextTable
@@ -52,6 +52,3 @@ def layout_named(name: str, problem: Problem) -> Layout:
             f"There is no layout {name} for {problem.value}", where="layout", allowed=", ".join(able)
         )
     return able[name]
-
-
-__all__ = ["LAYOUTS", "Contents", "Layout", "layout_named", "layout_of"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.formats.images import png
+from tasks.data.formats.rle import decode, encode
 from tasks.data.methods.method import Geometry
 
 SMALLEST_PX = 1e-3
@@ -51,13 +51,12 @@ def _moved_object(one: dict[str, Any], geometry: Geometry) -> dict[str, Any] | N
     if one.get("area") is not None:
         result["area"] = float(one["area"] * scale * min(left, 1.0))
     if one.get("rle"):
-        mask = _moved_map(Image.fromarray(run_length_mask(one["rle"])), geometry)
-        encoded = run_lengths(np.asarray(mask))
-        if encoded is None:
+        mask = np.asarray(_moved_map(Image.fromarray(decode(one["rle"]).astype(np.uint8)), geometry))
+        if not mask.any():
             return None
-        result["rle"] = encoded
+        result["rle"] = encode(mask)
         if not shapes:
-            rows, columns = np.nonzero(np.asarray(mask))
+            rows, columns = np.nonzero(mask)
             low, high = np.array([columns.min(), rows.min()]), np.array([columns.max(), rows.max()]) + 1
             result["bbox"] = [float(value) for value in (*low, *(high - low))]
     return result
@@ -119,43 +118,3 @@ def _moved_map(image: Image.Image, geometry: Geometry) -> Image.Image:
     return image.transform(
         geometry.size, Image.Transform.AFFINE, coefficients, Image.Resampling.NEAREST, fillcolor=0
     )
-
-
-def run_length_mask(encoded: str) -> np.ndarray:
-    """COCO's run-length mask, as JSON of size and counts (numbers or its compressed text): uint8 [h, w]."""
-    mask = json.loads(encoded)
-    height, width = mask["size"]
-    counts = mask["counts"]
-    if isinstance(counts, str):
-        counts = _uncompressed(counts)
-    values = np.arange(len(counts), dtype=np.uint8) % 2
-    flat = np.repeat(values, counts)
-    return np.ascontiguousarray(flat.reshape(width, height).T)
-
-
-def run_lengths(mask: np.ndarray) -> str | None:
-    """A mask as COCO's run lengths in JSON, column after column; None if nothing is in it."""
-    flat = np.asarray(mask, np.uint8).T.ravel()
-    if not flat.any():
-        return None
-    changes = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
-    counts = np.diff([0, *changes, len(flat)]).tolist()
-    return json.dumps({"size": list(mask.shape), "counts": counts})
-
-
-def _uncompressed(text: str) -> list[int]:
-    """Counts from COCO's text: groups of 5 bits, low ones first, from the third on as differences."""
-    counts: list[int] = []
-    place = 0
-    while place < len(text):
-        value, shift, more = 0, 0, True
-        while more:
-            group = ord(text[place]) - 48
-            place += 1
-            value |= (group & 0x1F) << shift
-            shift += 5
-            more = bool(group & 0x20)
-            if not more and group & 0x10:
-                value |= -1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-    return counts

@@ -48,10 +48,3 @@ def planned_steps(problem: Problem, config: PreprocessConfig) -> tuple[StepConfi
 
 def _step(method: str, **parameters: int) -> StepConfig:
     return StepConfig(method=PreprocessingMethod(method), parameters=parameters)
-
-
-def mends_missing_values(problem: Problem, config: PreprocessConfig | None) -> bool:
-    """Whether the preprocessing to come fills missing feature values, or leaves out rows that have them."""
-    if config is None:
-        return False
-    return any(METHODS[step.method].mends_missing_values for step in planned_steps(problem, config))

@@ -147,13 +147,6 @@ def bound_steps(steps: Sequence[FittedStep], kind: type[Kind]) -> list[BoundStep
     return bound
 
 
-def apply_table_steps(frame: pd.DataFrame, steps: Sequence[FittedStep]) -> pd.DataFrame:
-    """A typed frame of features after the steps."""
-    for method, parameters, state in bound_steps(steps, TableMethod):
-        frame = method.apply(frame, parameters, state)
-    return frame
-
-
 def typed(frame: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
     """The feature columns in order: numeric as float64, categorical as strings, NaN for missing.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -256,7 +256,8 @@ class Tally:
         codes, unique = pd.factorize(values)
         if len(unique) > MOST_VALUES:
             return cls(None)
-        return cls(dict(zip(_plain(unique), np.bincount(codes, minlength=len(unique)).tolist(), strict=True)))
+        counts = np.bincount(codes, minlength=len(unique)).tolist()
+        return cls(dict(zip(unique.tolist(), counts, strict=True)))
 
     def add(self, other: Tally) -> None:
         if self.counts is None or other.counts is None:
@@ -273,10 +274,6 @@ class Tally:
         if not self.counts:
             return None
         return min(self.counts, key=lambda value: (-self.counts[value], value))  # type: ignore[index]
-
-
-def _plain(values: Any) -> Iterator[Any]:
-    return iter(values.tolist())
 
 
 def tallied(answers: Iterable[Mapping[str, Tally]]) -> dict[str, Tally]:

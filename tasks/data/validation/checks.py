@@ -19,7 +19,7 @@ from tasks.data.validation.facts import (
 )
 from tasks.data.validation.media_checks import media_rules
 from tasks.data.validation.rules import Rule, between, in_set, not_null
-from tasks.data.validation.standing import Totals
+from tasks.data.validation.standing import Totals, rows_of_classes
 
 CLASS_ROWS = "class rows"
 CLASS_BALANCE = "class rows, if any"
@@ -126,9 +126,7 @@ def _classes(manifest: Manifest, config: ValidateConfig, totals: Totals) -> Iter
     label = manifest.label
     # Lists of categories often name more than a set of images shows, and no row falls away by that.
     one_each = manifest.problem.is_classification
-    counts = [
-        sum(split[number] for split in totals.labels.values()) for number in range(len(manifest.classes))
-    ]
+    counts = rows_of_classes(totals, manifest)
     if one_each:
         yield Rule(
             "known labels",

@@ -74,6 +74,11 @@ class Totals:
     label_range: tuple[float, float] | None
 
 
+def rows_of_classes(totals: Totals, manifest: Manifest) -> list[int]:
+    """Rows (or objects, or maps) of every class, over all splits."""
+    return [sum(split[number] for split in totals.labels.values()) for number in range(len(manifest.classes))]
+
+
 def totals_of(shards: Sequence[Shard], summaries: Sequence[Summary]) -> Totals:
     """Counts over all shards."""
     labels: dict[str, Counter[int]] = {shard.file.split: Counter() for shard in shards}

@@ -29,15 +29,20 @@ from tasks.data.validation.facts import ROW_LABEL, ROW_SPLIT, shards_of, summari
 from tasks.data.validation.judging import judged, rules_of_suite, words_of
 from tasks.data.validation.media_facts import CHANNELS, RATE
 from tasks.data.validation.rules import Rule, Scope
-from tasks.data.validation.standing import Standing, Totals, rows_by_class, standings_of, totals_of
+from tasks.data.validation.standing import (
+    Standing,
+    Totals,
+    rows_by_class,
+    rows_of_classes,
+    standings_of,
+    totals_of,
+)
 from tasks.data.validation.validate_report import Check, ValidationReport
 from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef
 
 if TYPE_CHECKING:
     from distributed import Client
-
-__all__ = ["Check", "ValidationReport", "validate"]
 
 
 def validate(
@@ -121,12 +126,7 @@ def _frames(
         "splits": (pd.DataFrame({ROW_SPLIT: list(manifest.splits)}), None)
     }
     if manifest.classes:
-        counts = np.array(
-            [
-                sum(split[number] for split in totals.labels.values())
-                for number in range(len(manifest.classes))
-            ]
-        )
+        counts = np.array(rows_of_classes(totals, manifest))
         some = np.where(counts > 0, counts, np.nan)
         classes = pd.DataFrame({CLASS_ROWS: counts, CLASS_BALANCE: some})
         frames["classes"] = (classes, pd.Series(manifest.classes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ from PIL import Image
 
 from tasks.data.config import PreprocessConfig
 from tasks.data.formats.images import png
+from tasks.data.formats.rle import encode
 from tasks.data.formats.sounds import decoded
 from tasks.data.manifest import Feature
 from tasks.data.methods.method import Geometry
-from tasks.data.preparation.geometry import moved_objects, run_length_mask, run_lengths
+from tasks.data.preparation.geometry import moved_objects
 from tasks.data.preparation.preprocess import preprocess
 from tasks.data.read import preprocessing_of, shard_tables
 from tasks.data.shards import media_table, schema
@@ -148,7 +148,7 @@ def block(mask: np.ndarray, category: int, *, polygon: bool = True, crowd: bool 
         "area": float(mask.sum()),
         "iscrowd": crowd,
         "segmentation": [[float(value) for value in corners]] if polygon else None,
-        "rle": None if polygon else run_lengths(mask),
+        "rle": None if polygon else encode(mask),
     }
 
 
@@ -284,27 +284,6 @@ def test_a_file_that_cannot_be_decoded_is_named(
     sounds = [(f"{seed}.wav", wav(seed, 8_000, 1) if seed != 7 else b"RIFF", 0) for seed in range(20)]
     with pytest.raises(InvalidData, match=r"A file cannot be decoded.*Where: 7\.wav"):
         preprocess(stored(store, Problem.AUDIO_CLASSIFICATION, train=sounds), config(), store)
-
-
-def mask_utils() -> Any:
-    return pytest.importorskip("pycocotools.mask")
-
-
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1), st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
-def test_run_lengths_are_those_of_pycocotools(height: int, width: int, seed: int, share: float) -> None:
-    utils = mask_utils()
-    mask = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8)
-    packed = utils.encode(np.asfortranarray(mask))
-    text = json.dumps({"size": packed["size"], "counts": packed["counts"].decode()})
-    assert (run_length_mask(text) == mask).all()
-    ours = run_lengths(mask)
-    if ours is None:
-        assert not mask.any()
-        return
-    assert (run_length_mask(ours) == mask).all()
-    again = utils.decode(utils.frPyObjects(json.loads(ours), height, width))
-    assert (again == mask).all()
 
 
 @given(

@@ -466,19 +466,6 @@ def test_integer_labels_are_exported_as_they_came(store: DatasetStore, write: Wr
     assert again.files == manifest.files
 
 
-@pytest.mark.parametrize("problem", [TABLE, NUMBER, TEXT])
-def test_templates_come_in_as_they_are(store: DatasetStore, tmp_path: Path, problem: Problem) -> None:
-    name = "text-table" if problem is TEXT else "table"
-    layout = next(one for one in LAYOUTS if one.name == name)
-    folder = tmp_path / "template"
-    folder.mkdir()
-    for path, content in layout.template(problem).items():
-        (folder / path).write_bytes(content)
-    manifest = ingested(store, folder, problem)
-    assert set(manifest.splits) == {"train", "validation", "test"}
-    assert manifest.unlabelled == 0
-
-
 def test_numbers_are_read_as_the_endpoint_reads_them(store: DatasetStore, write: Write) -> None:
     """The same text is the same float64 here, in pandas and in Python."""
     numbers = [

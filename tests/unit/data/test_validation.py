@@ -12,7 +12,8 @@ import pytest
 from tasks.data.config import IngestConfig, PreprocessConfig, StepConfig, ValidateConfig
 from tasks.data.ingest import ingest
 from tasks.data.storage.store import DatasetStore
-from tasks.data.validation.validate import Check, ValidationReport, validate
+from tasks.data.validation.validate import validate
+from tasks.data.validation.validate_report import Check, ValidationReport
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef, Problem
 from tests.helpers.versions_in_pieces import Row, image, store_media

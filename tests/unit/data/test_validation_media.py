@@ -14,8 +14,8 @@ from tasks.data.config import PreprocessConfig, ValidateConfig
 from tasks.data.read import shard_tables
 from tasks.data.storage.store import DatasetStore
 from tasks.data.validation.media_facts import DECODABLE, HEIGHT, MODE, MODES, WIDTH, media_facts
-from tasks.data.validation.validate import ValidationReport, validate
-from tasks.data.validation.validate_report import render
+from tasks.data.validation.validate import validate
+from tasks.data.validation.validate_report import ValidationReport, render
 from tasks.refs import Problem
 from tests.helpers.versions_in_pieces import Row, box, image, seg_map, store_media
 

@@ -22,7 +22,8 @@ from tasks.data.shards import schema
 from tasks.data.storage.store import DatasetStore
 from tasks.data.validation import judging
 from tasks.data.validation.expectations import EXAMPLES, library
-from tasks.data.validation.validate import ValidationReport, validate
+from tasks.data.validation.validate import validate
+from tasks.data.validation.validate_report import ValidationReport
 from tasks.refs import Problem
 from tests.helpers.versions_in_pieces import Row, box, cut, image, store_media, store_tables
 

@@ -13,7 +13,8 @@ from tasks.data.config import ValidateConfig
 from tasks.data.manifest import Feature
 from tasks.data.shards import schema
 from tasks.data.storage.store import DatasetStore
-from tasks.data.validation.validate import Check, validate
+from tasks.data.validation.validate import validate
+from tasks.data.validation.validate_report import Check
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import DatasetRef, Problem
 from tests.helpers.versions_in_pieces import Row, image, store_media, store_tables

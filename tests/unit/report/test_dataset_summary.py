@@ -39,16 +39,16 @@ def test_samples_take_the_classes_in_turn_and_pair_up_with_the_raw_ones(store: D
     raw = store_images(store, "shapes", rows, classes)
     made = store_images(store, "shapes", rows, classes, parent=raw.version, side_px=16)
 
-    alone = dataset.image_samples(store, store.open(raw), split="train")
+    alone = samples.image_samples(store, store.open(raw), split="train")
     assert alone.before is None
     assert sorted(alone.captions[:4]) == list(classes)
     assert len(alone.images) == samples.SAMPLES
 
-    pairs = dataset.image_samples(store, store.open(made), split="train")
+    pairs = samples.image_samples(store, store.open(made), split="train")
     assert pairs.before is not None
     assert [image.size for image in pairs.images] == [(16, 16)] * samples.SAMPLES_BESIDE_RAW
     assert [image.size for image in pairs.before] == [(8, 8)] * samples.SAMPLES_BESIDE_RAW
-    again = dataset.image_samples(store, store.open(made), split="train")
+    again = samples.image_samples(store, store.open(made), split="train")
     assert again.captions == pairs.captions
 
 
