@@ -578,3 +578,11 @@ def test_sounds_come_out_as_their_methods_say() -> None:
     assert len(result("trim", padded, longest_s=0.1).samples) == 4_410
     mute = Sound(silence, rate_hz)
     assert result("trim", mute) is mute
+
+
+def test_every_method_is_in_the_documentation_with_its_parameters() -> None:
+    lines = Path(__file__).parents[2].joinpath("docs/datasets.md").read_text().splitlines()
+    for name, method in METHODS.items():
+        (line,) = [line for line in lines if line.startswith(f"| `{name}` |")]
+        for field in method.Parameters.model_fields:
+            assert f"`{field}`" in line
