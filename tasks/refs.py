@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Modality = Literal["image", "text", "audio", "table"]
 
+NOUNS: dict[Modality, str] = {"image": "images", "text": "texts", "audio": "sounds", "table": "tables"}
+"""What the data of a modality is called in messages."""
+
 DATASET_TAG = "trainyard.dataset"
 """MLflow tag of every training, study and sweep: `<name>@<version>` of the data."""
 

@@ -13,6 +13,16 @@ from tasks.refs import LOCAL_USER, Problem
 SPLITS = ("train", "validation", "test")
 """Names of the splits, in the order in which they are written and shown."""
 
+SPLIT_OF = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+"""Names of folders and files that stand for splits."""
+
 ID_COLUMN = "id"
 FOLD_COLUMN = "fold"
 """Which of the folds of cross-validation a training row is in, from 0."""
@@ -85,7 +95,7 @@ class Manifest(Entry):
     )
     files: tuple[FileEntry, ...]
     parent: str | None = Field(description="Version that this one was made from; none if ingested.")
-    method: str = Field(description="What made this version, such as ingest:image-folder.")
+    method: str = Field(description="What made this version, such as ingest:label-folders.")
     parameters: dict[str, Any]
     preprocessing: tuple[FittedStep, ...] = Field(
         description="All steps from the ingested version to this one, in order."

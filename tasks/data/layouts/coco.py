@@ -17,7 +17,7 @@ from tasks.data.formats.rle import decode, encode
 from tasks.data.layouts.coco_file import ANNOTATIONS_FILE, Annotated, Faults, read_annotations
 from tasks.data.layouts.examples import CLASSES, SIDE_PX, encoded, example_image, example_places
 from tasks.data.layouts.exported import Names, json_list, rows_of, writes_splits
-from tasks.data.layouts.layout import SPLIT_OF, Contents, File, StoredVersion
+from tasks.data.layouts.layout import Contents, File, StoredVersion
 from tasks.data.layouts.media_rows import (
     UNLABELLED_FOLDERS,
     MediaRow,
@@ -28,7 +28,7 @@ from tasks.data.layouts.media_rows import (
     split_of,
 )
 from tasks.data.listed import listed
-from tasks.data.manifest import OBJECTS_COLUMN
+from tasks.data.manifest import OBJECTS_COLUMN, SPLIT_OF
 from tasks.data.shards import schema
 from tasks.data.sources.source import Reader, Source
 from tasks.errors import InvalidData

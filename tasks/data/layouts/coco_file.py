@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.data.formats.rle import decode
 from tasks.data.listed import listed
+from tasks.data.sources.addresses import leads_out
 from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 
@@ -86,10 +87,10 @@ def read_annotations(
         if entry["id"] in seen:
             faults.add(f"{what} is there twice")
         seen.add(entry["id"])
-        image = path_of.get(entry["image_id"]) if _hashable(entry.get("image_id")) else None
+        image = path_of.get(entry["image_id"]) if _can_be_id(entry.get("image_id")) else None
         if image is None:
             # Where the image's own entry is at fault, its annotations are not told besides.
-            if not _hashable(entry.get("image_id")) or entry["image_id"] not in listed_ids:
+            if not _can_be_id(entry.get("image_id")) or entry["image_id"] not in listed_ids:
                 faults.add(f"{what} is of the image {entry.get('image_id')!r}, which is not listed")
             continue
         category = entry.get("category_id")
@@ -174,23 +175,18 @@ def _read_images(
         if leads_out(name):
             faults.add(f"{what} leads out of the folder")
             continue
-        place_ = str(folder / name)
+        where = str(folder / name)
         width, height = _whole(entry.get("width")), _whole(entry.get("height"))
-        if place_ not in images:
+        if where not in images:
             faults.add(f"{what} is not there")
-        elif place_ in annotated:
+        elif where in annotated:
             faults.add(f"{what}: this file is listed twice")
         elif width is None or height is None:
             faults.add(f"{what} needs a width and a height")
         else:
-            annotated[place_] = Annotated((width, height), [])
-            path_of[entry["id"]] = place_
+            annotated[where] = Annotated((width, height), [])
+            path_of[entry["id"]] = where
     return path_of, seen
-
-
-def leads_out(name: str) -> bool:
-    """Whether a file's name is not simply a path below its folder."""
-    return name.startswith("/") or "\\" in name or ":" in name or "\0" in name or ".." in name.split("/")
 
 
 def _object(
@@ -289,8 +285,8 @@ def _whole(given: Any) -> int | None:
 def _id(entry: Any) -> Any:
     """The id of an entry; None if it has none that can be one."""
     given = entry.get("id") if isinstance(entry, dict) else None
-    return given if isinstance(given, (int, str)) and not isinstance(given, bool) else None
+    return given if _can_be_id(given) else None
 
 
-def _hashable(given: Any) -> bool:
+def _can_be_id(given: Any) -> bool:
     return isinstance(given, (int, str)) and not isinstance(given, bool)

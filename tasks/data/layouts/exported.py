@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data.formats.images import SUFFIXES_OF
-from tasks.data.layouts.layout import SPLIT_OF, File, StoredVersion
+from tasks.data.layouts.layout import File, StoredVersion
 from tasks.data.layouts.media_rows import UNLABELLED_FOLDERS
-from tasks.data.manifest import ID_COLUMN
+from tasks.data.manifest import ID_COLUMN, SPLIT_OF
 
 _AUDIO_SUFFIXES_OF = {
     b"RIFF": (".wav",),

@@ -9,9 +9,8 @@ from tasks.data.config import IngestConfig
 from tasks.data.layouts.examples import example_files
 from tasks.data.layouts.exported import Names, is_folder_name, names_file, rows_of, writes_splits
 from tasks.data.layouts.labels_csv import LabelsCsv
-from tasks.data.layouts.layout import SPLIT_OF, Contents, File, StoredVersion
+from tasks.data.layouts.layout import Contents, File, StoredVersion
 from tasks.data.layouts.media_rows import (
-    NOUNS,
     UNLABELLED_FOLDERS,
     MediaRow,
     classes_of,
@@ -25,11 +24,11 @@ from tasks.data.layouts.media_rows import (
     split_of,
 )
 from tasks.data.listed import listed
-from tasks.data.manifest import LABEL_COLUMN
+from tasks.data.manifest import LABEL_COLUMN, SPLIT_OF
 from tasks.data.shards import schema
 from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
-from tasks.refs import Problem
+from tasks.refs import NOUNS, Problem
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,9 +13,8 @@ from tasks.data.config import IngestConfig
 from tasks.data.formats.csv_cells import escaped_cell, freed_cell
 from tasks.data.layouts.examples import CLASSES, example_files
 from tasks.data.layouts.exported import Names, names_file, rows_of, writes_splits
-from tasks.data.layouts.layout import Contents, File, StoredVersion
+from tasks.data.layouts.layout import INTEGER, Contents, File, StoredVersion
 from tasks.data.layouts.media_rows import (
-    NOUNS,
     SUFFIXES,
     MediaRow,
     classes_of,
@@ -32,9 +30,10 @@ from tasks.data.layouts.media_rows import (
 from tasks.data.listed import listed
 from tasks.data.manifest import LABEL_COLUMN
 from tasks.data.shards import schema
+from tasks.data.sources.addresses import leads_out
 from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
-from tasks.refs import Problem
+from tasks.refs import NOUNS, Problem
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -46,7 +45,6 @@ LABEL_HEADERS = ("label", "class", "category", "target", "label_id", "class_id")
 """By these the two columns are found where there are more."""
 
 _MAX_BYTES = 512 * 2**20
-_INTEGER = re.compile(r"^[+-]?\d+$")
 
 
 class LabelsCsv:
@@ -87,7 +85,7 @@ class LabelsCsv:
         rows = [MediaRow(path, split_of(path), index_of.get(label_of.get(path, ""))) for path in paths]
         features = (feature_of(config.problem),)
         layout = schema(config.problem, features, LABEL_COLUMN, classes)
-        integers = bool(names) and bool(written) and all(_INTEGER.match(label) for label in written)
+        integers = bool(names) and bool(written) and all(INTEGER.match(label) for label in written)
         return Contents(
             features=features,
             label=LABEL_COLUMN,
@@ -175,7 +173,7 @@ def _read_labels(source: Source, labels_path: str, paths: set[str], config: Inge
             path = str(base / freed_cell(name))
         if not name:
             faults.append(f"row {number} has no file name")
-        elif name.startswith("/") or "\\" in name or "\0" in name or ":" in name or ".." in name.split("/"):
+        elif leads_out(name):
             faults.append(f"row {number} names {name!r}, which leads out of the folder")
         elif path in label_of:
             faults.append(f"row {number} names {name} for the second time")

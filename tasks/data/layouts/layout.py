@@ -19,17 +19,8 @@ from tasks.refs import Problem
 if TYPE_CHECKING:
     from distributed import Client
 
-SPLIT_OF = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
-"""Names of folders and files that stand for splits."""
-
-_INTEGER = re.compile(r"^[+-]?\d+$")
+INTEGER = re.compile(r"^[+-]?\d+$")
+"""What a whole number looks like as a label."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +145,7 @@ class Layout(Protocol):
 def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
     """Class names sorted; by number when all are whole numbers."""
     distinct = set(labels)
-    if all(_INTEGER.match(label) for label in distinct):
+    if all(INTEGER.match(label) for label in distinct):
         return tuple(sorted(distinct, key=lambda label: (int(label), label)))
     return tuple(sorted(distinct))
 
@@ -188,7 +179,7 @@ def named_classes(
         raise InvalidData(
             "Two integer labels have the same name", where=where, mend="correct the label names"
         )
-    numbers = {label: int(label) for label in distinct if _INTEGER.match(label)}
+    numbers = {label: int(label) for label in distinct if INTEGER.match(label)}
     found = {label: index_of.get(label, numbers.get(label, -1)) for label in distinct}
     unknown = [label for label, index in found.items() if not 0 <= index < len(names)]
     if unknown:

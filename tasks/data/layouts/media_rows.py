@@ -16,14 +16,8 @@ from tasks.data.formats.audio import AUDIO_SUFFIXES, check_sound
 from tasks.data.formats.images import IMAGE_SUFFIXES, UNREADABLE
 from tasks.data.formats.pictures import picture
 from tasks.data.formats.texts import TEXT_SUFFIXES, text
-from tasks.data.layouts.layout import SPLIT_OF, Rows, named_classes
-from tasks.data.manifest import (
-    AUDIO_COLUMN,
-    IMAGE_COLUMN,
-    SPLITS,
-    TEXT_COLUMN,
-    Feature,
-)
+from tasks.data.layouts.layout import Rows, named_classes
+from tasks.data.manifest import AUDIO_COLUMN, IMAGE_COLUMN, SPLIT_OF, SPLITS, TEXT_COLUMN, Feature
 from tasks.data.shards import media_table
 from tasks.data.sources.source import Reader, Source
 from tasks.errors import InvalidData
@@ -69,8 +63,6 @@ OTHER_KINDS: dict[Modality, frozenset[str]] = {
     "table": frozenset(),
 }
 """Meant as rows as well: they are told by name, not passed over, where they cannot be read."""
-
-NOUNS: dict[Modality, str] = {"image": "images", "text": "texts", "audio": "sounds", "table": "tables"}
 
 _FEATURES: dict[Modality, Feature] = {
     "image": Feature(name=IMAGE_COLUMN, type="image"),

@@ -15,10 +15,9 @@ from PIL import Image
 from tasks.data.config import IngestConfig
 from tasks.data.formats.images import open_image, png
 from tasks.data.formats.pictures import MAX_PIXELS, picture
-from tasks.data.layouts.coco_file import leads_out
 from tasks.data.layouts.examples import CLASSES, encoded, example_image, example_places
 from tasks.data.layouts.exported import ExportedRow, Names, json_list, rows_of
-from tasks.data.layouts.layout import SPLIT_OF, Contents, File, StoredVersion
+from tasks.data.layouts.layout import Contents, File, StoredVersion
 from tasks.data.layouts.media_rows import (
     UNLABELLED_FOLDERS,
     MediaRow,
@@ -26,10 +25,12 @@ from tasks.data.layouts.media_rows import (
     is_unlabelled,
     media_paths,
     pieces,
+    split_of,
 )
 from tasks.data.listed import listed
-from tasks.data.manifest import SEG_MAP_COLUMN
+from tasks.data.manifest import SEG_MAP_COLUMN, SPLIT_OF
 from tasks.data.shards import schema
+from tasks.data.sources.addresses import leads_out
 from tasks.data.sources.source import Reader, Source
 from tasks.errors import InvalidData
 from tasks.refs import Problem
@@ -167,7 +168,7 @@ class SegMaps:
                 mend="list them, remove them, or set unlabelled to keep",
             )
         for path in bare:
-            rows[path] = MediaRow(path, SPLIT_OF.get(path.split("/")[0].lower(), "train"), None)
+            rows[path] = MediaRow(path, split_of(path), None)
         if all(row.label is None for row in rows.values()) and config.unlabelled == "refuse":
             raise InvalidData("No image has a map", where=listed([path for path, _ in files]))
         ids = sorted(names)

@@ -14,13 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tasks.data.config import IngestConfig
 from tasks.data.formats.csv_cells import freed_cell
 from tasks.data.formats.table_files import TABLE_SUFFIXES, column_names, is_parquet
-from tasks.data.layouts.layout import SPLIT_OF, named_classes
+from tasks.data.layouts.layout import INTEGER, named_classes
 from tasks.data.layouts.media_rows import label_names
 from tasks.data.layouts.table_parts import Files
 from tasks.data.layouts.table_survey import Column, Measure, Survey
 from tasks.data.layouts.table_values import as_words, plain
 from tasks.data.listed import listed
-from tasks.data.manifest import ID_COLUMN
+from tasks.data.manifest import ID_COLUMN, SPLIT_OF
 from tasks.data.sources.source import Source
 from tasks.errors import InvalidData
 
@@ -35,7 +35,6 @@ MOST_CLASSES = 10_000
 
 _SHARD = re.compile(r"-\d+-of-\d+$")
 _WHOLE = re.compile(r"^[+-]?\d+(\.0+)?$")
-_INTEGER = re.compile(r"^[+-]?\d+$")
 
 
 class ColumnsFile(BaseModel):
@@ -151,7 +150,7 @@ def classes_of(
         clean = {value: value.partition(".")[0] for value in values}
     names = label_names(source, config)
     classes, index_of = named_classes(clean.values(), names, f"column {label}")
-    integers = bool(names) and all(_INTEGER.match(value) for value in clean.values())
+    integers = bool(names) and all(INTEGER.match(value) for value in clean.values())
     return classes, {value: index_of[name] for value, name in clean.items()}, integers
 
 

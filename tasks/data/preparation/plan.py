@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tasks.data.config import PreprocessConfig, StepConfig
 from tasks.data.methods import METHODS, AudioMethod, ImageMethod, PreprocessingMethod
-from tasks.data.preparation.preprocessing import NOUNS
 from tasks.errors import InvalidSettings
-from tasks.refs import Problem
+from tasks.refs import NOUNS, Problem
 
 
 def planned_steps(problem: Problem, config: PreprocessConfig) -> tuple[StepConfig, ...]:

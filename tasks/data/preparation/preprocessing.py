@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.data.manifest import Feature, FittedStep
 from tasks.data.methods import METHODS, AudioMethod, ImageMethod, TableMethod, TextMethod
 from tasks.errors import InvalidData
-from tasks.refs import Problem
+from tasks.refs import NOUNS, Problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from tasks.data.methods.method import Sound
 
-
-NOUNS = {"image": "images", "text": "texts", "audio": "sounds", "table": "tables"}
-"""What the data of a modality is called in messages."""
 
 Kind = TypeVar("Kind", ImageMethod, TextMethod, AudioMethod, TableMethod)
 BoundStep = tuple[Kind, Any, dict[str, Any]]

@@ -98,6 +98,11 @@ def is_inside(path: str, folder: str) -> bool:
     return Path(path).is_relative_to(folder)
 
 
+def leads_out(name: str) -> bool:
+    """Whether a file's name, as a list of files has it, is not simply a path below its folder."""
+    return name.startswith("/") or "\\" in name or ":" in name or "\0" in name or ".." in name.split("/")
+
+
 def is_clutter(path: str) -> bool:
     """Whether a relative path is hidden, or what a desktop left."""
     parts = path.split("/")

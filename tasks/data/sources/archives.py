@@ -7,7 +7,7 @@ they come, because a header may lie about them.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
@@ -112,7 +112,7 @@ def unpack(
         ) from error
 
 
-def inner_folder(folder: Path, splits: frozenset[str]) -> Path:
+def inner_folder(folder: Path, splits: Container[str]) -> Path:
     """Where the data begins: most archives hold one folder around everything.
 
     A folder named as a split, or one that holds nothing but files of one kind, has a meaning: it stays.

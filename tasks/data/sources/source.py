@@ -18,6 +18,7 @@ import numpy as np
 
 from tasks.data.config import IngestConfig
 from tasks.data.listed import listed
+from tasks.data.manifest import SPLIT_OF
 from tasks.data.partitions import Progress, silent
 from tasks.data.sources.addresses import (
     is_clutter,
@@ -35,7 +36,6 @@ from tasks.data.sources.walks import Found, answers, local_files, remote_files, 
 from tasks.errors import InvalidData, NotFound
 
 MOST_FILES = 5_000_000
-_SPLIT_NAMES = frozenset({"train", "training", "validation", "valid", "val", "test"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def opened(
         unpack(packed, kind, files, source.given, int(config.max_unpacked_gib * 2**30), progress)
         if packed.parent == folder:
             packed.unlink()
-        root = inner_folder(files, _SPLIT_NAMES)
+        root = inner_folder(files, SPLIT_OF)
         selection = Selection(config.include, config.exclude)
         yield _source(source.given, str(root), local_files(str(root)), selection)
 
