@@ -16,7 +16,6 @@ STOP_TIMEOUT_S = 60.0
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
 Progress = Callable[[int, int], None]
 """Hears of the partitions that are done, and of how many there are, whenever one is."""
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-
 READ_FOR_TRAINING = (
     Problem.IMAGE_CLASSIFICATION,
     Problem.TABLE_CLASSIFICATION,
@@ -100,7 +99,7 @@ def read_split(store: DatasetStore, ref: DatasetRef, split: str) -> ImageSplit |
         ids.extend(table[ID_COLUMN].to_pylist())
         labels[start : len(ids)] = _labels(table, manifest)
         if manifest.problem.is_table:
-            frames.append(_features(table, manifest))
+            frames.append(features_of(table, manifest))
             continue
         for place, content in enumerate(_views(table), start):
             image = pixels(content)
@@ -210,7 +209,7 @@ def read_raw_rows(store: DatasetStore, ref: DatasetRef, split: str, limit: int |
     ids = wanted.to_pylist()
     labels = _labels(rows, raw)
     if raw.problem.is_table:
-        return RawSplit(ids, None, None, _features(rows, raw), labels)
+        return RawSplit(ids, None, None, features_of(rows, raw), labels)
     contents = contents_of(rows)
     images = [open_image(content) for content in contents]
     for image in images:
@@ -310,7 +309,8 @@ def _labels(table: pa.Table, manifest: Manifest) -> np.ndarray:
     return np.asarray(labels.to_numpy())
 
 
-def _features(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
+def features_of(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
+    """The feature columns of some rows."""
     frame: pd.DataFrame = table.select([feature.name for feature in manifest.features]).to_pandas()
     return frame
 

@@ -40,11 +40,10 @@ if TYPE_CHECKING:
     from tasks.data.validation.validate_report import ValidationReport
 
 CLUSTER_BYTES = 64 * 2**20
-"""A table with as many bytes is worth a cluster, which takes a second or two to start."""
+"""With fewer bytes, a table is read and a version checked here: a cluster takes a second or two to start."""
 
 PROGRESS_AFTER_S = 2.0
 PROGRESS_EVERY_S = 1.0
-SUITE_BYTES = 2**20
 STORE_FOLDERS = ("datasets", "annotations", "predictions", "workspaces")
 
 
@@ -66,6 +65,11 @@ def open_store(site: str, new_card: DatasetCard | None = None) -> DatasetStore:
     return DatasetStore(block.url, block.storage_options, asking_user(), new_card)
 
 
+def closed_folders(block: ObjectStore) -> list[str]:
+    """Folders of the store that nothing is read from or exported to by address: access goes by name."""
+    return [f"{block.url.rstrip('/')}/{folder}" for folder in STORE_FOLDERS]
+
+
 def _verify_version(result: DatasetRef, inputs: Mapping[str, Any]) -> None:
     """Check that the version is still there for this user, with all its files."""
     open_store(inputs["site"]).verify(result)
@@ -85,7 +89,7 @@ def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 
     config: IngestConfig = inputs["config"]
     block = cast(ObjectStore, ObjectStore.load(inputs["site"]))
-    found = digest(config, _options(config.source, block), block.source_roots, closed=_closed(block))
+    found = digest(config, _options(config.source, block), block.source_roots, closed=closed_folders(block))
     return {"source files": found}
 
 
@@ -116,7 +120,7 @@ def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     for folder in remove_remains(store):
         log.info("Removed what a writer left that was killed: %s", folder)
     block = cast(ObjectStore, ObjectStore.load(site))
-    options, closed = _options(config.source, block), _closed(block)
+    options, closed = _options(config.source, block), closed_folders(block)
     with (
         shown(f"Unpacking of {config.source}") as unpacking,
         opened(config, options, block.source_roots, closed=closed, progress=unpacking) as source,
@@ -247,7 +251,7 @@ def export_dataset(dataset: DatasetChoice, config: ExportConfig, site: str = "lo
             block = cast(ObjectStore, ObjectStore.load(site))
             options = _options(config.destination, block)
             written = delivery.to_destination(
-                config.destination, options, block.source_roots, _closed(block), size, write
+                config.destination, options, block.source_roots, closed_folders(block), size, write
             )
             create_markdown_artifact(f"# {title}\n\nExported to `{written}`", key="export")
             return written
@@ -269,7 +273,7 @@ def make_template(config: TemplateConfig, site: str = "local") -> str:
     content = template(config.layout, config.problem)
     docs = cast(DocsSite, DocsSite.load(site))
     name = f"{config.layout}-{config.problem.value}.zip"
-    path = delivery.to_link(docs.folder, name, len(content), lambda file: bool(file.write(content)))
+    path = delivery.to_link(docs.folder, name, len(content), lambda file: file.write(content))
     link = f"{docs.url.rstrip('/')}/{path}"
     about = f"An example of {config.layout} for {config.problem.value}: replace its files by your own"
     create_link_artifact(link, link_text=name, key="template", description=about)
@@ -357,24 +361,20 @@ def _options(address: str, block: ObjectStore) -> dict[str, Any]:
     return block.storage_options if same else {}
 
 
-def _closed(block: ObjectStore) -> list[str]:
-    """Folders of the store that nothing is read from or exported to by address: access goes by name."""
-    return [f"{block.url.rstrip('/')}/{folder}" for folder in STORE_FOLDERS]
-
-
 def _suite(config: ValidateConfig, site: str) -> str | None:
     """The text of the user's expectation suite, read under the same rules as any source."""
     if config.suite is None:
         return None
     from tasks.data.sources.source import opened
+    from tasks.data.validation.suites import MAX_BYTES
 
     block = cast(ObjectStore, ObjectStore.load(site))
     source = IngestConfig(source=config.suite, name="suite")
     options = _options(config.suite, block)
-    with opened(source, options, block.source_roots, closed=_closed(block)) as found:
-        if len(found.paths) != 1 or found.bytes > SUITE_BYTES:
+    with opened(source, options, block.source_roots, closed=closed_folders(block)) as found:
+        if len(found.paths) != 1 or found.bytes > MAX_BYTES:
             raise InvalidData(
-                f"{config.suite} is not one JSON file of at most {SUITE_BYTES // 2**20} MiB",
+                f"{config.suite} is not one JSON file of at most {MAX_BYTES // 2**20} MiB",
                 where=config.suite,
                 allowed="an expectation suite as Great Expectations writes it",
             )

@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 from blocks.dask_cluster import DaskCluster
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
-from tasks.data.task import STORE_FOLDERS
+from tasks.data.task import closed_folders
 from tasks.home import home
 from tasks.predict.config import PredictConfig, PredictionResult
 from tasks.refs import ModelVersionRef
@@ -55,7 +55,7 @@ def predict_batch(version: ModelVersionRef, config: PredictConfig, site: str = "
             store.storage_options,
             report,
             store.source_roots,
-            closed=[f"{store.url.rstrip('/')}/{folder}" for folder in STORE_FOLDERS],
+            closed=closed_folders(store),
         )
     update_progress_artifact(progress, progress=100.0)
     create_table_artifact(

@@ -19,13 +19,13 @@ def check_sound(content: bytes) -> None:
     """Decode a sound file to its end.
 
     Raises:
-        ValueError, RuntimeError: It is no such file, is damaged, cut short or too long.
+        ValueError: It is no such file, is damaged, cut short or too long.
     """
     import soundfile
 
     if not content:
         raise ValueError("an empty file")
-    mp3 = content[:1] == b"\xff" and content[1] & 0xE0 == 0xE0 if len(content) > 1 else False
+    mp3 = len(content) > 1 and content[0] == 0xFF and content[1] & 0xE0 == 0xE0  # a frame without a tag
     if not content.startswith(_MAGICS) and not mp3:
         raise ValueError("not a WAV, FLAC, Ogg or MP3 file")
     try:

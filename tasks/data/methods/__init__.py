@@ -72,7 +72,6 @@ _ALL: tuple[Method, ...] = (
     Mono(),
 )
 
-
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
 if TYPE_CHECKING:

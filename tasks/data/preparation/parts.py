@@ -8,7 +8,6 @@ from typing import Any
 
 import fsspec
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from tasks.data.manifest import FileEntry, Manifest
@@ -91,8 +90,3 @@ def shards_of(url: str, options: dict[str, Any], manifest: Manifest) -> list[Sto
 def cut(parts: Sequence[Part], most: int) -> list[Part]:
     """The same rows in parts of at most so many."""
     return [piece for part in parts for piece in part.cut(most)]
-
-
-def features_of(table: pa.Table, manifest: Manifest) -> pd.DataFrame:
-    frame: pd.DataFrame = table.select([feature.name for feature in manifest.features]).to_pandas()
-    return frame

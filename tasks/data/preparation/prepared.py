@@ -20,8 +20,9 @@ from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FittedStep, Man
 from tasks.data.methods import AudioMethod, ImageMethod, TableMethod, TextMethod
 from tasks.data.methods.method import Batch, Geometry, Sound
 from tasks.data.preparation.geometry import moved_map, moved_objects
-from tasks.data.preparation.parts import NEW_FOLD, Part, features_of
+from tasks.data.preparation.parts import NEW_FOLD, Part
 from tasks.data.preparation.preprocessing import BoundStep, bound_steps
+from tasks.data.read import features_of
 from tasks.data.shards import media_table, schema
 from tasks.errors import InvalidData
 from tasks.refs import Problem

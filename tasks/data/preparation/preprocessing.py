@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from tasks.data.methods.method import Sound
 
-
 Kind = TypeVar("Kind", ImageMethod, TextMethod, AudioMethod, TableMethod)
 BoundStep = tuple[Kind, Any, dict[str, Any]]
 """A method, its parameters and its state."""

@@ -69,7 +69,7 @@ def require_may_write(card: DatasetCard, name: str, user: str) -> None:
         f"The user {user} may not add versions to the dataset {name}",
         where=f"dataset {name}",
         allowed=f"its owner {card.owner}" + (", and those who see it" if card.writable else ""),
-        mend=f"use another name, or ask {card.owner} to make it writable with the flow share",
+        mend=f"use another name, or ask {card.owner} to make it writable with the flow share-dataset",
     )
 
 

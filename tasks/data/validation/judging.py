@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 PARTITION_ROWS = 131_072
 """Rows that are judged together: a run of the library costs a tenth of a second, however few they are."""
 
-
 UNIQUE = ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_unique")
 
 

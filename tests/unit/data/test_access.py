@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tasks.data.manifest import Feature
 from tasks.data.storage import access
 from tasks.data.storage.access import DatasetCard
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidSettings, NotAllowed, NotFound
-from tasks.refs import DatasetRef
-from tests.helpers.stored_datasets import store_images
+from tasks.refs import DatasetRef, Problem
+from tests.helpers.stored_datasets import image_table, png, store_images
 
 PRIVATE = DatasetCard(owner="ada", visibility="private", members=("bob",))
 NAME_CANNOT = "The name pets cannot be used"
@@ -166,15 +167,10 @@ def test_datasets_of_before_there_were_cards_are_shared(store: DatasetStore) -> 
 
 
 def _rows() -> object:
-    from tests.helpers.stored_datasets import image_table, png
-
     return image_table(["1.png"], [png(3)], [0], ("a", "b"))
 
 
 def _about() -> dict[str, object]:
-    from tasks.data.manifest import Feature
-    from tasks.refs import Problem
-
     return {
         "problem": Problem.IMAGE_CLASSIFICATION, "features": (Feature(name="image", type="image"),),
         "label": "label", "classes": ("a", "b"), "parent": None, "method": "test", "parameters": {},

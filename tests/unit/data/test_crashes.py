@@ -13,8 +13,9 @@ from distributed import Client, LocalCluster, WorkerPlugin
 from tasks.data import crashes
 from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
-from tasks.data.layouts import media_rows
+from tasks.data.layouts import layout_of, media_rows
 from tasks.data.read import shard_tables
+from tasks.data.sources.source import opened
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import Problem
@@ -133,9 +134,6 @@ def test_a_lethal_file_is_found_in_few_deaths(
 ) -> None:
     monkeypatch.setattr(media_rows, "MOST_ROWS", 256)
     config = _zoo(tmp_path / "zoo", ("cat/100.png",))
-    from tasks.data.layouts import layout_of
-    from tasks.data.sources.source import opened
-
     with opened(config) as source:
         (piece, *_) = layout_of(source, config).read(source, config).pieces
     assert len(piece.names()) == 256

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 from PIL import Image
 
 from tasks.data.config import IngestConfig, PreprocessConfig, SplitConfig, StepConfig
@@ -24,18 +24,6 @@ from .conftest import picture
 
 IMAGES = Problem.IMAGE_CLASSIFICATION
 TABLE = Problem.TABLE_CLASSIFICATION
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    """Two worker processes."""
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as connected,
-    ):
-        yield connected
 
 
 def steps(*given: tuple[str, dict[str, object]], **more: object) -> PreprocessConfig:

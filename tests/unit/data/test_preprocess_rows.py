@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from tasks.data.config import PreprocessConfig
 from tasks.data.manifest import Manifest
@@ -24,17 +23,6 @@ from tests.helpers.stored_datasets import store_images, store_table
 
 TABLE = Problem.TABLE_CLASSIFICATION
 CLASSES = ("no", "yes")
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as connected,
-    ):
-        yield connected
 
 
 def config(*steps: tuple[str, dict[str, Any]], **split: Any) -> PreprocessConfig:
