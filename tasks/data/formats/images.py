@@ -26,6 +26,9 @@ FORMATS = tuple(SUFFIXES_OF)
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 """Endings of image files, in lower case; what is in a file is told by its content."""
 
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held."""
+
 PNG_MODES = {0: "L", 2: "RGB"}
 PNG_COLOURS = {mode: colour for colour, mode in PNG_MODES.items()}
 """PNG colour types without palette and alpha, as Pillow names them."""
@@ -78,6 +81,18 @@ def open_image(content: bytes) -> Image.Image:
         OSError, SyntaxError, ValueError: These bytes are not an image of a known format.
     """
     return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def is_plain(image: Image.Image, content: bytes) -> bool:
+    """Whether `plain` would change nothing: 8-bit grey or RGB, upright; found without decoding.
+
+    Args:
+        image: As `open_image` gives it.
+        content: The file that it was opened from.
+    """
+    if image.format in ("JPEG", "WEBP"):
+        return image.mode in ("L", "RGB") and image.getexif().get(ORIENTATION, 1) == 1
+    return plain_png_header(content) is not None
 
 
 def plain(image: Image.Image) -> Image.Image:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tasks.data.formats.images import open_image, plain, plain_png_header, png, shrunk
+from tasks.data.formats.images import ORIENTATION, is_plain, open_image, plain, png, shrunk
 
 MAX_PIXELS = 89_478_485
 """Larger images are refused: decoded they take a quarter of a gigabyte (Pillow warns at the same limit)."""
 
-_ORIENTATION = 0x0112
 _TURNS_BY_A_QUARTER = range(5, 9)
 
 
@@ -56,7 +55,7 @@ def picture(content: bytes, max_side_px: int, labelled_size: tuple[int, int] | N
     jpeg = image.format in ("JPEG", "MPO")  # MPO: a photograph with a preview behind it
     if getattr(image, "is_animated", False) and not jpeg:
         raise ValueError("an animation or several pages, not one image")
-    turn = image.getexif().get(_ORIENTATION, 1)
+    turn = image.getexif().get(ORIENTATION, 1)
     upright = (height, width) if turn in _TURNS_BY_A_QUARTER else (width, height)
     if labelled_size not in (None, upright):
         if labelled_size != (width, height):
@@ -67,7 +66,7 @@ def picture(content: bytes, max_side_px: int, labelled_size: tuple[int, int] | N
         image.info.pop("exif", None)
         upright = (width, height)
     fits = max(upright) <= max_side_px
-    if fits and turn == 1 and _is_plain(image, content):
+    if fits and is_plain(image, content):
         if jpeg:
             # Reads to the end, and so finds all damage, but makes an eighth of the rows and columns.
             image.draft(image.mode, (1, 1))
@@ -85,13 +84,6 @@ def picture(content: bytes, max_side_px: int, labelled_size: tuple[int, int] | N
     sink = io.BytesIO()
     image.save(sink, "JPEG", quality=95, subsampling=0)
     return Picture(sink.getvalue(), image.size, upright)
-
-
-def _is_plain(image: Image.Image, content: bytes) -> bool:
-    """Whether every reader gives the same 8-bit grey or RGB pixels for this file."""
-    if image.format in ("JPEG", "WEBP"):
-        return image.mode in ("L", "RGB")
-    return plain_png_header(content) is not None
 
 
 def _shrunk_to(image: Image.Image, full_size: tuple[int, int], max_side_px: int) -> Image.Image:

@@ -14,14 +14,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.formats.images import UNREADABLE, open_image, plain, plain_png_header, png
+from tasks.data.formats.images import UNREADABLE, is_plain, open_image, plain, plain_png_header, png
 from tasks.data.formats.sounds import decoded, flac
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FittedStep, Manifest
 from tasks.data.methods import AudioMethod, ImageMethod, TableMethod, TextMethod
 from tasks.data.methods.method import Batch, Geometry, Sound
 from tasks.data.preparation.geometry import moved_map, moved_objects
 from tasks.data.preparation.parts import NEW_FOLD, Part
-from tasks.data.preparation.preprocessing import BoundStep, bound_steps
+from tasks.data.preparation.preprocessing import BoundStep, applied, bound_steps
 from tasks.data.read import features_of
 from tasks.data.shards import media_table, schema
 from tasks.errors import InvalidData
@@ -102,9 +102,7 @@ def empty_batch(manifest: Manifest, steps: Sequence[FittedStep]) -> Batch:
     if not manifest.problem.is_table:
         return Batch(())
     layout = schema(manifest.problem, manifest.features, manifest.label, manifest.classes)
-    frame = features_of(layout.empty_table(), manifest)
-    for method, parameters, state in bound_steps(steps, TableMethod):
-        frame = method.apply(frame, parameters, state)
+    frame = applied(features_of(layout.empty_table(), manifest), bound_steps(steps, TableMethod))
     return Batch(frame, np.empty(0), manifest.classes)
 
 
@@ -123,17 +121,17 @@ def _frame(
     table = part.read(columns)
     frame = features_of(table, part.shard.manifest)
     try:
-        return _applied(frame, table, part, steps)
+        return _prepared_frame(frame, table, part, steps)
     except InvalidData:
         # Once more with the ids for index, which cost too much where nothing is wrong: by them the
         # message names the row.
         table = part.read()
         frame = features_of(table, part.shard.manifest).set_axis(table[ID_COLUMN].to_pandas(), axis=0)
-        _applied(frame, table, part, steps)
+        _prepared_frame(frame, table, part, steps)
         raise
 
 
-def _applied(
+def _prepared_frame(
     frame: pd.DataFrame, table: pa.Table, part: Part, steps: Sequence[FittedStep]
 ) -> tuple[pd.DataFrame, pa.Table, Counter[str]]:
     left_out: Counter[str] = Counter()
@@ -245,20 +243,15 @@ def _images(table: pa.Table, manifest: Manifest, steps: Sequence[FittedStep]) ->
     for name, content in zip(table[ID_COLUMN].to_pylist(), _files(table, manifest), strict=True):
         with _decoding(name):
             image = open_image(content)
-            if bound or plain_png_header(content) is None:
+            if bound or not is_plain(image, content):
                 image = plain(image)
-        for method, parameters, state in bound:
-            image = method.apply(image, parameters, state)
-        yield image
+        yield applied(image, bound)
 
 
 def _texts(table: pa.Table, manifest: Manifest, steps: Sequence[FittedStep]) -> Iterator[str]:
     bound = bound_steps(steps, TextMethod)
     for text in table[manifest.features[0].name].to_pylist():
-        text = text or ""
-        for method, parameters, state in bound:
-            text = method.apply(text, parameters, state)
-        yield text
+        yield applied(text or "", bound)
 
 
 def _sounds(table: pa.Table, manifest: Manifest, steps: Sequence[FittedStep]) -> Iterator[Sound]:
@@ -266,9 +259,7 @@ def _sounds(table: pa.Table, manifest: Manifest, steps: Sequence[FittedStep]) ->
     for name, content in zip(table[ID_COLUMN].to_pylist(), _files(table, manifest), strict=True):
         with _decoding(name):
             sound = decoded(content)
-        for method, parameters, state in bound:
-            sound = method.apply(sound, parameters, state)
-        yield sound
+        yield applied(sound, bound)
 
 
 def _with_folds(
