@@ -39,6 +39,11 @@ SEG_MAP_COLUMN = "seg_map"
 """The label of semantic segmentation: an image whose pixels are class numbers."""
 
 
+def split_rank(split: str) -> int:
+    """Where a split stands among others: in the order of `SPLITS`, unknown ones last."""
+    return SPLITS.index(split) if split in SPLITS else len(SPLITS)
+
+
 class Entry(BaseModel):
     """Base of everything in a manifest."""
 

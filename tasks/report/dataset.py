@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.manifest import SPLITS, Manifest
+from tasks.data.manifest import Manifest, split_rank
 from tasks.data.read import raw_manifest, shard_tables
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import Problem
@@ -46,7 +46,7 @@ def summarise(store: DatasetStore, manifest: Manifest) -> DatasetSummary:
     """Count classes and summarise columns. Reads labels in full, table columns up to `COLUMN_BYTES`."""
     counts: dict[str, list[int]] = {}
     unlabelled = manifest.unlabelled if manifest.problem is Problem.SEMANTIC_SEGMENTATION else 0
-    for split in sorted(manifest.splits, key=_rank):
+    for split in sorted(manifest.splits, key=split_rank):
         total = np.zeros(len(manifest.classes), np.int64)
         for labels in _labels(store, manifest, split):
             unlabelled += labels.null_count
@@ -144,7 +144,3 @@ def _features(manifest: Manifest, limit: int = 12) -> str:
     names = [f"{feature.name} ({feature.type})" for feature in manifest.features]
     shown = ", ".join(names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def _rank(split: str) -> int:
-    return SPLITS.index(split) if split in SPLITS else len(SPLITS)

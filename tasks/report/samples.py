@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tasks.data.manifest import ID_COLUMN, SPLITS, Manifest
+from tasks.data.manifest import ID_COLUMN, Manifest, split_rank
 from tasks.data.read import raw_manifest, shard_tables
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import NotFound
@@ -197,7 +197,7 @@ def _of_ids(store: DatasetStore, manifest: Manifest, ids: Sequence[str]) -> dict
     found: dict[str, Row] = {}
     wanted, left = pa.array(ids, pa.string()), READ_BYTES
     folder = store.folder(manifest.name, manifest.version)
-    for split in sorted(manifest.splits, key=lambda name: SPLITS.index(name) if name in SPLITS else 9):
+    for split in sorted(manifest.splits, key=split_rank):
         for file in manifest.files_of(split):
             if len(found) == len(ids):
                 return found

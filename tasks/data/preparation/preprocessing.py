@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tasks.data.methods.method import Sound
 
+Value = TypeVar("Value")
 Kind = TypeVar("Kind", ImageMethod, TextMethod, AudioMethod, TableMethod)
 BoundStep = tuple[Kind, Any, dict[str, Any]]
 """A method, its parameters and its state."""
@@ -59,30 +60,18 @@ class Preprocessing(BaseModel):
             image = plain(image)
             if self.max_image_side_px is not None:
                 image = shrunk(image, self.max_image_side_px)
-            for method, parameters, state in self._image_steps:
-                image = method.apply(image, parameters, state)
-            results.append(image)
+            results.append(applied(image, self._image_steps))
         return results
 
     def texts(self, texts: Sequence[str]) -> list[str]:
         """Texts as they came to those that the model is given."""
-        results = []
-        for text in texts:
-            for method, parameters, state in self._text_steps:
-                text = method.apply(text, parameters, state)
-            results.append(text)
-        return results
+        return [applied(text, self._text_steps) for text in texts]
 
     def sounds(self, sounds: Sequence[Sound]) -> list[Sound]:
         """Sounds as they were decoded to those that the model is given, as 16 bits hold them."""
         from tasks.data.formats.sounds import rounded
 
-        results = []
-        for sound in sounds:
-            for method, parameters, state in self._audio_steps:
-                sound = method.apply(sound, parameters, state)
-            results.append(rounded(sound))
-        return results
+        return [rounded(applied(sound, self._audio_steps)) for sound in sounds]
 
     def table(self, frame: pd.DataFrame) -> pd.DataFrame:
         """A frame with the raw feature columns, in any order, to the model's columns (float64).
@@ -93,10 +82,7 @@ class Preprocessing(BaseModel):
             InvalidData: A column is missing, or holds what is not a number where numbers belong; a value
                 is missing where training did without such rows.
         """
-        frame = typed(frame, self.features)
-        for method, parameters, state in self._table_steps:
-            frame = method.apply(frame, parameters, state)
-        return frame
+        return applied(typed(frame, self.features), self._table_steps)
 
     @cached_property
     def _image_steps(self) -> list[BoundStep[ImageMethod]]:
@@ -141,6 +127,13 @@ def bound_steps(steps: Sequence[FittedStep], kind: type[Kind]) -> list[BoundStep
             )
         bound.append((method, method.Parameters.model_validate(step.parameters), step.state))
     return bound
+
+
+def applied(value: Value, steps: Sequence[BoundStep[Any]]) -> Value:
+    """An image, text, sound or frame of features after the steps."""
+    for method, parameters, state in steps:
+        value = method.apply(value, parameters, state)
+    return value
 
 
 def typed(frame: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tasks.data.manifest import SPLITS, FileEntry, Manifest
+from tasks.data.manifest import FileEntry, Manifest, split_rank
 from tasks.data.shards import ShardTarget, put
 from tasks.data.storage import access
 from tasks.errors import Damaged, InvalidData, NotFound
@@ -55,8 +55,7 @@ class DatasetWriter:
             Damaged: A shard is not there any more.
             NotAllowed: The name was taken by somebody else meanwhile.
         """
-        rank = {split: place for place, split in enumerate(SPLITS)}
-        ordered = sorted(files, key=lambda file: (rank.get(file.split, len(rank)), file.path))
+        ordered = sorted(files, key=lambda file: (split_rank(file.split), file.path))
         splits: dict[str, int] = {}
         for file in ordered:
             splits[file.split] = splits.get(file.split, 0) + file.rows

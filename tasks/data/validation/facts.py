@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.data.manifest import ID_COLUMN, SPLITS, TEXT_COLUMN, FileEntry, Manifest
+from tasks.data.manifest import ID_COLUMN, TEXT_COLUMN, FileEntry, Manifest, split_rank
 from tasks.data.validation.media_facts import LABELLED, OBJECTS, Ragged, media_facts, shown
 from tasks.errors import Damaged
 from tasks.refs import Problem
@@ -102,7 +102,7 @@ def shards_of(store: DatasetStore, manifest: Manifest) -> list[Shard]:
     """The shards of a version in the order of its rows."""
     url = store.version_url(manifest.name, manifest.version)
     about = manifest.model_copy(update={"files": ()})  # it goes along with each of them
-    named = [*SPLITS, *sorted(set(manifest.splits) - set(SPLITS))]
+    named = sorted(manifest.splits, key=lambda split: (split_rank(split), split))
     files = [file for split in named for file in manifest.files_of(split)]
     return [Shard(url, store.options, about, file) for file in files]
 
