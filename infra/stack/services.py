@@ -68,8 +68,8 @@ def declared(settings: Settings) -> list[Service]:
             port=settings.docs_port,
             variable="TRAINYARD_DOCS_PORT",
             command=(
-                *(python, "-m", "http.server", "--bind", "127.0.0.1"),
-                *("--directory", str(settings.home / "docs"), str(settings.docs_port)),
+                *(python, "-m", "infra.stack.pages"),
+                *(str(settings.home / "docs"), str(settings.docs_port)),
             ),
         ),
         Service(
