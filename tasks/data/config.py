@@ -66,6 +66,16 @@ class IngestConfig(Settings):
     problem: Problem = Field(
         default=Problem.IMAGE_CLASSIFICATION, description="What a model is to learn from the data."
     )
+    add: bool = Field(
+        default=False,
+        description="Add the rows to those of the newest raw version of this name; both together become a "
+        "new version. Problem and columns must be the same; classes may be new.",
+    )
+    add_folder: str = Field(
+        default="",
+        max_length=256,
+        description="Rows that are added go below this folder, such as batch-2: their ids begin with it.",
+    )
     description: str = Field(
         default="", max_length=2_000, description="What the data is; shown in the list of datasets."
     )
@@ -121,6 +131,14 @@ class IngestConfig(Settings):
     max_unpacked_gib: float = Field(
         default=50, gt=0, le=10_000, description="Largest size of an archive when unpacked, in GiB."
     )
+
+    @field_validator("add_folder")
+    @classmethod
+    def _is_plain(cls, folder: str) -> str:
+        parts = folder.rstrip("/").split("/") if folder else []
+        if any(part in ("", ".", "..") or not part.isprintable() or "\\" in part for part in parts):
+            raise ValueError(f"{folder!r} is not a folder such as batch-2 or april/week-1")
+        return "/".join(parts)
 
 
 class ValidateConfig(Settings):

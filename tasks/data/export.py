@@ -11,14 +11,15 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.data.layouts import LAYOUTS, layout_named
+from tasks.data.layouts import layout_named
 from tasks.data.layouts.layout import StoredVersion
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, Manifest
+from tasks.data.origins import INGESTED, origin_of
 from tasks.data.partitions import Progress, silent
 from tasks.data.sources.globs import Selection
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import Damaged, InvalidSettings, NotFound
+from tasks.errors import Damaged, InvalidSettings
 from tasks.refs import DatasetRef, Problem
 
 PRESSED = frozenset({".csv", ".json", ".md", ".tsv", ".txt"})
@@ -55,8 +56,8 @@ def export(
     """
     manifest = version if isinstance(version, Manifest) else store.open(version)
     chosen = _chosen(manifest, splits)
-    origin = _origin(store, manifest)
-    name = origin.method.removeprefix("ingest:")
+    origin = origin_of(store, manifest)
+    name = origin.method.removeprefix(INGESTED)
     reader = _Reader(store, manifest, Selection(include), chosen, progress)
     stored = StoredVersion(manifest=manifest, origin=origin, splits=chosen, tables=reader.tables)
     layout = layout_named(name, manifest.problem)
@@ -143,20 +144,6 @@ def _chosen(manifest: Manifest, splits: Sequence[str] | None) -> list[str]:
             allowed=", ".join(there),
         )
     return [split for split in there if not splits or split in splits]
-
-
-def _origin(store: DatasetStore, manifest: Manifest) -> Manifest:
-    """The version that was ingested, from which this one was made."""
-    origin = manifest
-    try:
-        while origin.parent is not None:
-            origin = store.get(origin.name, origin.parent)
-    except NotFound:
-        pass  # it was deleted; told below by its method
-    if origin.method.startswith("ingest:"):
-        return origin
-    usual = next(layout for layout in LAYOUTS if layout.reads(manifest.problem))
-    return origin.model_copy(update={"method": f"ingest:{usual.name}"})
 
 
 def _add(archive: zipfile.ZipFile, path: str, blocks: Iterable[bytes]) -> None:

@@ -8,14 +8,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
+from tasks.data.adding import (
+    Form,
+    grow,
+    hashes,
+    read_alike,
+    require_newest,
+    union_of,
+    version_to_add_to,
+)
 from tasks.data.config import IngestConfig
 from tasks.data.crashes import MOST_LETHAL, sifted, survivors
 from tasks.data.layouts import layout_of
 from tasks.data.layouts.layout import Contents, Piece, Rows
 from tasks.data.listed import listed
 from tasks.data.manifest import FileEntry
+from tasks.data.origins import ADDED, INGESTED
 from tasks.data.partitions import Progress, map_partitions, silent
 from tasks.data.shards import ShardTarget
 from tasks.data.sources.source import Source, opened
@@ -33,6 +44,9 @@ MOST_NAMED = 20
 
 MOST_KEPT = 1_000
 """A manifest names so many of the files that were left out."""
+
+_NOT_OF_THE_CONTENT = {"source", "name", "description", "private", "add", "add_folder"}
+"""Where files are, and how they are shown: the same content is the same version."""
 
 ATTEMPTS = 3
 """So often a group of files is read whose worker died, though no file in it kills one by itself."""
@@ -60,37 +74,57 @@ def ingest(
         warn: Hears of files that are left out.
 
     Returns:
-        The new version, or the one with the same content that is there already.
+        The new version, or the one with the same content that is there already; where rows are added,
+        that is the version that has them all.
 
     Raises:
         NotFound, InvalidSettings: There is nothing at the source, or it is no address to read.
-        InvalidData: The source is in no known layout, or files in it cannot be read.
+        InvalidData: The source is in no known layout, or files in it cannot be read; or they do not fit
+            the rows that they are to be added to.
     """
     if source is None:
         with opened(config) as source:
             return ingest(config, store, client, source, progress, owner, warn)
+    base = version_to_add_to(store, config) if config.add else None
     layout = layout_of(source, config)
-    contents = layout.read(source, config, client)
+    alike = config if base is None else read_alike(config, store, base, source)
+    contents = layout.read(source, alike, client)
+    union = None if base is None else union_of(base, store, contents, config.add_folder)
     with store.writer(config.name) as writer:
-        outcomes = _written(contents, writer.target, client, progress)
+        before = Counter(file.split for file in union.base.files) if union else Counter[str]()
+        counts = before.copy()
+        for piece in contents.pieces:
+            counts[piece.split] += piece.shards
+        form = union.new if union else None
+        outcomes = _written(contents, writer.target, before, counts, form, client, progress)
         faults = sorted(fault for outcome in outcomes for fault in outcome.faults)
         if faults:
             _judge(faults, source, config, warn)
-        return writer.commit(
-            [file for outcome in outcomes for file in outcome.files],
-            problem=config.problem,
-            features=contents.features,
-            label=contents.label,
-            classes=contents.classes,
-            unlabelled=sum(outcome.unlabelled for outcome in outcomes),
-            left_out={"unreadable": len(faults)} if faults else {},
-            parent=None,
-            method=f"ingest:{layout.name}",
-            parameters=_parameters(config, contents, faults),
-            preprocessing=(),
-            source=config.source,
-            owner=owner,
-        )
+        files = [file for outcome in outcomes for file in outcome.files]
+        about: dict[str, Any] = {
+            "problem": config.problem,
+            "features": contents.features,
+            "label": contents.label,
+            "classes": contents.classes,
+            "unlabelled": sum(outcome.unlabelled for outcome in outcomes),
+            "left_out": {"unreadable": len(faults)} if faults else {},
+            "parent": None,
+            "method": f"{INGESTED}{layout.name}",
+            "parameters": _parameters(config, contents, faults),
+            "preprocessing": (),
+            "source": config.source,
+            "owner": owner,
+        }
+        if union is not None:
+            ids = [each for outcome in outcomes for each in outcome.ids]
+            grown = grow(union, store, writer.target, list(zip(files, ids, strict=True)), counts, client)
+            if not grown.added:
+                warn(f"{store.ref(union.base)} has all rows of {source.given} already: no version is made")
+                return store.ref(union.base)
+            files = grown.files
+            about |= grown.about(union, about) | {"method": f"{ADDED}{layout.name}"}
+            require_newest(store, union.base)
+        return writer.commit(files, **about)
 
 
 def _judge(faults: Sequence[str], source: Source, config: IngestConfig, warn: Callable[[str], None]) -> None:
@@ -106,8 +140,7 @@ def _judge(faults: Sequence[str], source: Source, config: IngestConfig, warn: Ca
 
 
 def _parameters(config: IngestConfig, contents: Contents, faults: Sequence[str]) -> dict[str, Any]:
-    # Not what says where the files are, or how they are shown: the same content is the same version.
-    parameters = config.model_dump(mode="json", exclude={"source", "name", "description", "private"})
+    parameters = config.model_dump(mode="json", exclude=_NOT_OF_THE_CONTENT)
     parameters |= contents.parameters
     if faults:
         parameters["left_out_files"] = list(faults[:MOST_KEPT])
@@ -126,6 +159,7 @@ class _Job:
     first: int
     count: int
     label: str
+    form: Form | None = None
 
 
 @dataclass(frozen=True)
@@ -133,18 +167,24 @@ class _Outcome:
     files: Sequence[FileEntry] = ()
     faults: Sequence[str] = ()
     unlabelled: int = 0
+    ids: Sequence[np.ndarray] = ()
+    """Hashes of the ids in each file, where rows are added to others."""
 
 
 def _written(
-    contents: Contents, target: ShardTarget, client: Client | None, progress: Progress
+    contents: Contents,
+    target: ShardTarget,
+    before: Counter[str],
+    counts: Counter[str],
+    form: Form | None,
+    client: Client | None,
+    progress: Progress,
 ) -> list[_Outcome]:
-    counts: Counter[str] = Counter()
-    for piece in contents.pieces:
-        counts[piece.split] += piece.shards
-    seen: Counter[str] = Counter()
+    """Write the pieces as shards of their split, of which some come before and `counts` are there in all."""
+    seen = before.copy()
     jobs = []
     for piece in contents.pieces:
-        jobs.append(_Job((piece,), target, seen[piece.split], counts[piece.split], contents.label))
+        jobs.append(_Job((piece,), target, seen[piece.split], counts[piece.split], contents.label, form))
         seen[piece.split] += piece.shards
     if client is None:
         return map_partitions(_write, jobs, None, progress)
@@ -185,13 +225,18 @@ def _written_again(job: _Job, client: Client) -> _Outcome:
 def _write(job: _Job) -> _Outcome:
     files: list[FileEntry] = []
     faults: list[str] = []
+    ids: list[np.ndarray] = []
     unlabelled = 0
     for index, rows in enumerate(_shards(job), job.first):
         faults.extend(rows.faults)
         unlabelled += rows.table[job.label].null_count
-        if rows.table.num_rows:
-            files.append(job.target.write(job.pieces[0].split, index, job.count, rows.table))
-    return _Outcome(files, faults, unlabelled)
+        if not rows.table.num_rows:
+            continue
+        table = rows.table if job.form is None else job.form.rows(rows.table)
+        if job.form is not None:
+            ids.append(hashes(table))
+        files.append(job.target.write(job.pieces[0].split, index, job.count, table))
+    return _Outcome(files, faults, unlabelled, ids)
 
 
 def _shards(job: _Job) -> Iterator[Rows]:

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import fsspec
 import pyarrow as pa
@@ -41,6 +43,24 @@ class ShardTarget:
 
         Writing the same shard again (a worker's task may be run twice) replaces it by the same bytes.
         """
+        return self._put(shard_path(split, index, count), split, table)
+
+    def rewrite(self, entry: FileEntry, table: pa.Table) -> FileEntry:
+        """Write other rows in the place of a shard."""
+        return self._put(entry.path, entry.split, table)
+
+    def copy(self, origin: ShardTarget, entry: FileEntry, path: str) -> FileEntry:
+        """Take a shard of another version as it is; an object store copies it without sending it here.
+
+        Raises:
+            FileNotFoundError: It is gone.
+        """
+        filesystem, folder = fsspec.core.url_to_fs(self.url, **self.options)
+        _, other = fsspec.core.url_to_fs(origin.url, **origin.options)
+        copy(filesystem, f"{other}/{entry.path}", f"{folder}/{path}")
+        return entry.model_copy(update={"path": path})
+
+    def _put(self, path: str, split: str, table: pa.Table) -> FileEntry:
         sink = pa.BufferOutputStream()
         leaves = [leaf for column in table.schema for leaf in _leaves(column)]
         files = any(column.type == _FILE for column in table.schema)
@@ -56,7 +76,6 @@ class ShardTarget:
             write_statistics=plain,
         )
         content = sink.getvalue()
-        path = f"data/{split}-{index:05d}-of-{count:05d}.parquet"
         filesystem, folder = fsspec.core.url_to_fs(self.url, **self.options)
         put(filesystem, f"{folder}/{path}", memoryview(content))
         return FileEntry(
@@ -68,6 +87,11 @@ class ShardTarget:
         )
 
 
+def shard_path(split: str, index: int, count: int) -> str:
+    """Path of shard `index` of `count` of a split, relative to the version's folder."""
+    return f"data/{split}-{index:05d}-of-{count:05d}.parquet"
+
+
 def put(filesystem: fsspec.AbstractFileSystem, path: str, content: bytes | memoryview) -> None:
     """Store a file in one atomic step: all of it is there afterwards, or nothing.
 
@@ -77,12 +101,27 @@ def put(filesystem: fsspec.AbstractFileSystem, path: str, content: bytes | memor
     if not isinstance(filesystem, LocalFileSystem):
         filesystem.pipe_file(path, bytes(content))
         return
+    with _appearing(path) as file:
+        file.write(content)
+
+
+def copy(filesystem: fsspec.AbstractFileSystem, old: str, new: str) -> None:
+    """Copy a file within the store, as atomically as `put`."""
+    if not isinstance(filesystem, LocalFileSystem):
+        filesystem.cp_file(old, new)
+        return
+    with open(old, "rb") as source, _appearing(new) as file:
+        shutil.copyfileobj(source, file, 2**20)
+
+
+@contextmanager
+def _appearing(path: str) -> Iterator[IO[bytes]]:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         with aside.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         aside.replace(target)

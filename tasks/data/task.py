@@ -84,13 +84,22 @@ def _verify_report(result: ValidationReport, inputs: Mapping[str, Any]) -> None:
 
 
 def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
-    """The content behind the source's path, which may change while the path stays the same."""
+    """The content behind the source's path, which may change while the path stays the same.
+
+    Where rows are added, the version that they are added to as well.
+    """
     from tasks.data.sources.source import digest
+    from tasks.data.storage.store import LATEST_RAW
 
     config: IngestConfig = inputs["config"]
     block = cast(ObjectStore, ObjectStore.load(inputs["site"]))
     found = digest(config, _options(config.source, block), block.source_roots, closed=closed_folders(block))
-    return {"source files": found}
+    if not config.add:
+        return {"source files": found}
+    newest = ""
+    with suppress(NotFound):  # the step says so
+        newest = open_store(inputs["site"]).get(config.name, LATEST_RAW).version
+    return {"source files": found, "newest raw version": newest}
 
 
 def _suite_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
@@ -107,6 +116,7 @@ def _suite_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 )
 def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     """Read files in a known layout into a new dataset version."""
+    from tasks.data.adding import version_to_add_to
     from tasks.data.ingest import ingest
     from tasks.data.sources.source import opened
     from tasks.data.storage.remains import remove_remains
@@ -117,6 +127,7 @@ def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     )
     store = open_store(site, card)
     store.require_writable(config.name)  # before anything is unpacked
+    there = version_to_add_to(store, config).bytes if config.add else 0
     for folder in remove_remains(store):
         log.info("Removed what a writer left that was killed: %s", folder)
     block = cast(ObjectStore, ObjectStore.load(site))
@@ -126,7 +137,7 @@ def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
         opened(config, options, block.source_roots, closed=closed, progress=unpacking) as source,
     ):
         log.info("Reading %d files of %s", len(source.paths), config.source)
-        small = config.problem.is_table and source.bytes < CLUSTER_BYTES
+        small = config.problem.is_table and source.bytes + there < CLUSTER_BYTES
         with _client(site, needed=not small) as client, shown(f"Ingest of {config.name}") as progress:
             ref = ingest(config, store, client, source, progress, user, log.warning)
     log.info("Ingested %s: %d rows at %s", ref, ref.rows, ref.url)

@@ -99,7 +99,7 @@ class Coco:
             objects += len(one.objects)
             for each in one.objects:
                 each["category"] = index_of[each["category"]]
-        if not objects and config.unlabelled == "refuse":
+        if not objects and config.unlabelled == "refuse" and not config.add:
             raise InvalidData(
                 "No image has an object",
                 where=listed(files),

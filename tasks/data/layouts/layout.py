@@ -151,7 +151,7 @@ def ordered_classes(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def named_classes(
-    labels: Iterable[str], names: Sequence[str], where: str
+    labels: Iterable[str], names: Sequence[str], where: str, least: int = 2
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     """Class names and the integer label of every label found in the data.
 
@@ -159,13 +159,14 @@ def named_classes(
         labels: Labels as the data writes them: class names, or whole numbers.
         names: Names of the integer labels 0, 1, 2…; empty where none are given.
         where: What to point at in an error.
+        least: How many classes there must be.
 
     Raises:
-        InvalidData: There are fewer than two classes; or names are given, and they repeat, or a label is
+        InvalidData: There are fewer classes; or names are given, and they repeat, or a label is
             neither one of them nor the number of one.
     """
     distinct = ordered_classes(labels)
-    if not distinct or len(names or distinct) < 2:
+    if not distinct or len(names or distinct) < least:
         raise InvalidData(
             f"There is one label only, {distinct[0]}" if distinct else "No row has a label",
             where=where,

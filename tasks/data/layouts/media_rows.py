@@ -251,11 +251,14 @@ def is_unlabelled(path: str) -> bool:
 def classes_of(
     labels: Iterable[str], names: Sequence[str], where: str, config: IngestConfig
 ) -> tuple[tuple[str, ...], dict[str, int]]:
-    """As `named_classes`; but data without any label, to be annotated, needs the names alone."""
+    """As `named_classes`; but data without any label, to be annotated, needs the names alone.
+
+    Rows that are added may be of one class, or unlabelled: the others are there already.
+    """
     distinct = set(labels)
-    if not distinct and len(names) > 1 and config.unlabelled == "keep":
+    if not distinct and (config.add or (len(names) > 1 and config.unlabelled == "keep")):
         return tuple(names), {}
-    return named_classes(distinct, names, where)
+    return named_classes(distinct, names, where, least=1 if config.add else 2)
 
 
 def lone_csv(source: Source) -> str | None:

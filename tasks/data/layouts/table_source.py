@@ -149,7 +149,7 @@ def classes_of(
         # Integers beside a gap become 1.0 in many exports.
         clean = {value: value.partition(".")[0] for value in values}
     names = label_names(source, config)
-    classes, index_of = named_classes(clean.values(), names, f"column {label}")
+    classes, index_of = named_classes(clean.values(), names, f"column {label}", least=1 if config.add else 2)
     integers = bool(names) and all(INTEGER.match(value) for value in clean.values())
     return classes, {value: index_of[name] for value, name in clean.items()}, integers
 
