@@ -1,4 +1,4 @@
-"""Stored datasets: list, look at, export, delete and share them; templates for new ones."""
+"""Stored datasets: list, browse, look at, export, delete and share them; templates for new ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from prefect import flow
 from tasks.data import task as data_stage
 from tasks.data.config import DatasetChoice
 from tasks.data.config_store import (
+    BrowseConfig,
     DeleteConfig,
     ExportConfig,
     ListConfig,
@@ -26,6 +27,20 @@ def list_datasets(listing: ListConfig = ListConfig(), site: str = "local") -> li
         site: Which set of blocks to run on.
     """
     return data_stage.list_datasets(listing, site)
+
+
+@flow(name="browse", flow_run_name="browse {dataset.name}")
+def browse_dataset(
+    dataset: DatasetChoice = DatasetChoice(), browsing: BrowseConfig = BrowseConfig(), site: str = "local"
+) -> list[dict[str, str]]:
+    """Show the folders of a version with rows and bytes, or the items of a folder or a glob.
+
+    Args:
+        dataset: The dataset version to look into.
+        browsing: Where in it, and which rows.
+        site: Which set of blocks to run on.
+    """
+    return data_stage.browse_dataset(dataset, browsing, site)
 
 
 @flow(name="sample", flow_run_name="sample {dataset.name}")

@@ -1,4 +1,4 @@
-"""Settings of what is done with stored datasets: list, sample, export, delete, share; templates."""
+"""Settings of what is done with stored datasets: list, browse, sample, export, delete, share; templates."""
 
 from __future__ import annotations
 
@@ -36,6 +36,25 @@ class ListConfig(Settings):
         default="newest", description="Order of the list; rows and size: largest first."
     )
     limit: int = Field(default=100, ge=1, le=1_000, description="Longest list to show.")
+
+
+class BrowseConfig(Settings):
+    """Which part of a version to look into."""
+
+    path: str = Field(
+        default="",
+        max_length=2_048,
+        description="A folder such as train/cat, or a glob such as **/1*.png; empty begins at the top.",
+    )
+    split: Literal["any", "train", "validation", "test"] = Field(
+        default="any", description="Only rows of this split."
+    )
+    label: str | None = Field(
+        default=None,
+        max_length=256,
+        description="Only rows of this class, or with an object of it; unlabelled for rows without a label.",
+    )
+    limit: int = Field(default=100, ge=1, le=1_000, description="Longest table to show.")
 
 
 class SampleConfig(Settings):

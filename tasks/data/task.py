@@ -27,7 +27,14 @@ from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from tasks.cache import StepCache
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
-from tasks.data.config_store import DeleteConfig, ExportConfig, ListConfig, ShareConfig, TemplateConfig
+from tasks.data.config_store import (
+    BrowseConfig,
+    DeleteConfig,
+    ExportConfig,
+    ListConfig,
+    ShareConfig,
+    TemplateConfig,
+)
 from tasks.data.storage.access import DatasetCard, user_of
 from tasks.errors import InvalidData, NotFound
 from tasks.refs import DatasetRef
@@ -236,6 +243,27 @@ def list_datasets(config: ListConfig, site: str = "local") -> list[dict[str, str
     lines = [dict(row) for row in rows(list_datasets(open_store(site), config))]
     create_table_artifact(lines, key="datasets", description=f"{len(lines)} datasets")
     return lines
+
+
+@task(name="browse dataset", task_run_name="browse {dataset.name}@{dataset.version}")
+def browse_dataset(dataset: DatasetChoice, config: BrowseConfig, site: str = "local") -> list[dict[str, str]]:
+    """List the folders of a version, or the items of one, as the artifact `content`."""
+    from tasks.data.browsing import browse, lines
+
+    store = open_store(site)
+    manifest = store.get(dataset.name, dataset.version)
+    title = f"{manifest.name}@{manifest.version}"
+    with shown(f"Look into {title}") as progress:
+        found = browse(store, manifest, config, progress)
+    table = lines(found, config.limit)
+    what = "folders" if found.folders else "items"
+    of = len(found.folders) or found.rows
+    about = (
+        f"{title}, {config.path or 'top'}: {found.rows:,} rows, about {found.bytes / 2**20:,.1f} MiB stored; "
+        f"{len(table):,} of {of:,} {what}"
+    )
+    create_table_artifact(table, key="content", description=about)
+    return table
 
 
 @task(name="export dataset", task_run_name="export {dataset.name}@{dataset.version}")
