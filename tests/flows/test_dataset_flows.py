@@ -29,6 +29,7 @@ from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from flows.annotate import assign_annotation
 from flows.datasets import (
+    browse_dataset,
     dataset_template,
     delete_dataset,
     export_dataset,
@@ -45,6 +46,7 @@ from tasks.annotate.config import AssignConfig
 from tasks.data import task as data_stage
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
 from tasks.data.config_store import (
+    BrowseConfig,
     DeleteConfig,
     ExportConfig,
     LayoutName,
@@ -386,6 +388,36 @@ def test_an_expectation_suite_is_read_as_sources_are(home: Path, name: str) -> N
         validate_data(DatasetChoice(name=name), config, site=SITE)
     with pytest.raises(NotAllowed):
         validate_data(DatasetChoice(name=name), ValidateConfig(suite="/etc/hostname"), site=SITE)
+
+
+def test_rows_are_added_and_browsed(
+    home: Path, store: DatasetStore, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = png_folder(home, name)
+    with pytest.raises(NotFound, match="that rows could be added to"):
+        as_user("ada", ingest_data, config.model_copy(update={"add": True}))
+    first = as_user("ada", ingest_data, config)
+    (home / name / "train" / "ant").mkdir()
+    (home / name / "train" / "ant" / "1.png").write_bytes(png(250))
+    more = config.model_copy(update={"add": True})
+    with pytest.raises(NotAllowed, match="may not add versions"):
+        as_user("eve", ingest_data, more)
+    second = as_user("ada", ingest_data, more)
+    assert store.open(second).parent == first.version
+    assert second.rows == first.rows + 1
+    assert as_user("ada", ingest_data, more) == second  # the newest is another now; nothing comes to it
+    with caplog.at_level("INFO"):
+        assert as_user("ada", ingest_data, more) == second
+    assert "Step ingest reused" in caplog.text
+    as_user("ada", delete_dataset, DeleteConfig(name=name, version=second.version))
+    third = as_user("ada", ingest_data, more)  # not reused: what it was is gone
+    assert store.open(third).parent == first.version
+
+    found, shown = ran(browse_dataset, DatasetChoice(name=name), BrowseConfig(path="train"))
+    assert [(line["folder"], line["rows"]) for line in found] == [("ant/", "1"), ("cat/", "4"), ("dog/", "4")]
+    assert "9 rows" in shown["content"].description
+    items, _ = ran(browse_dataset, DatasetChoice(name=name), BrowseConfig(path="**/1.png", label="ant"))
+    assert [(line["id"], line["label"]) for line in items] == [("train/ant/1.png", "ant")]
 
 
 def test_what_takes_longer_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
