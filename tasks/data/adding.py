@@ -31,7 +31,7 @@ from tasks.refs import Problem
 if TYPE_CHECKING:
     from distributed import Client
 
-_OF_THE_FIRST = ("label", "text_column", "file_format", "integer_labels")
+_OF_THE_FIRST = ("label", "text_column", "file_format", "integer_labels", "label_names")
 """Parameters by which an export writes all rows as the first ones came."""
 
 _CLASS_NUMBERS = ("category_ids", "class_ids")

@@ -396,6 +396,13 @@ def test_counts_of_what_is_left_out_add_up(store: DatasetStore, tmp_path: Path) 
     assert (second.rows, second.splits) == (4, {"train": 4})
 
 
+def test_rows_without_labels_are_added_for_annotation(store: DatasetStore, tmp_path: Path) -> None:
+    put(store, files(tmp_path / "one", {"cat/1.png": 1, "dog/2.png": 2}))
+    second = put(store, files(tmp_path / "two", {"unlabelled/3.png": 3}), add=True)
+    assert (second.unlabelled, second.rows, second.classes) == (1, 3, ("cat", "dog"))
+    assert rows(store, second)["unlabelled/3.png"] == ("train", None)
+
+
 def test_parquet_stays_parquet(store: DatasetStore, tmp_path: Path) -> None:
     table = pa.table({"id": ["1", "2"], "size": [1.5, 2.5], "kind": ["a", "b"]})
     pq.write_table(table, tmp_path / "one.parquet")
