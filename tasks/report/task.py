@@ -40,14 +40,14 @@ def report_dataset(ref: DatasetRef, site: str = "local") -> None:
         split = samples.usual_split(manifest)
         shown = samples.image_samples(store, manifest, split=split)
         card = sample_grid(shown.images, shown.captions, before=shown.before, detail=f"{ref} · {split}")
-        _publish(card, "sample-images", f"Samples of {ref}", site)
+        _publish(card, "sample-images", f"Samples of {ref}", site, _folder(ref))
     elif manifest.problem.modality != "table":
         drawn = samples.draw(store, manifest, samples.usual_split(manifest), samples.SAMPLES_BESIDE_RAW)
-        page = sample_table.render(drawn, lambda content, suffix: _kept(content, "sounds", suffix, site))
+        page = sample_table.render(drawn, lambda content, suffix: _kept(content, _folder(ref), suffix, site))
         create_markdown_artifact(page, key="sample-rows", description=f"Samples of {ref}")
     if summary.counts:
         card = class_balance(summary.counts, manifest.classes, detail=str(ref))
-        _publish(card, "class-balance", f"Samples of each class in {ref}", site)
+        _publish(card, "class-balance", f"Samples of each class in {ref}", site, _folder(ref))
     create_markdown_artifact(
         dataset.render(summary),
         key="dataset-summary",
@@ -70,9 +70,9 @@ def report_samples(ref: DatasetRef, config: SampleConfig, site: str = "local") -
     if manifest.problem.modality == "image":
         shown = samples.as_images(drawn)
         card = sample_grid(shown.images, shown.captions, before=shown.before, detail=f"{ref} · {split}")
-        _publish(card, "sample-images", about, site)
+        _publish(card, "sample-images", about, site, _folder(ref))
         return
-    page = render(drawn, lambda content, suffix: _kept(content, "sounds", suffix, site))
+    page = render(drawn, lambda content, suffix: _kept(content, _folder(ref), suffix, site))
     create_markdown_artifact(page, key="sample-rows", description=about)
 
 
@@ -228,14 +228,19 @@ def run_page(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     return f"{tracking_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
-def _publish(card: Figure, key: str, description: str, site: str) -> None:
+def _publish(card: Figure, key: str, description: str, site: str, folder: str = "pictures") -> None:
     """Publish a figure as an image artifact, its file on the docs site under the name of its digest.
 
     A picture inside the artifact would weigh on Prefect's database, and its page prints the address.
     """
     from tasks.report import style
 
-    create_image_artifact(_kept(style.png(card), "pictures", ".png", site), key=key, description=description)
+    create_image_artifact(_kept(style.png(card), folder, ".png", site), key=key, description=description)
+
+
+def _folder(ref: DatasetRef) -> str:
+    """Where the docs site keeps what shows rows of a version: beside its Data Docs, to be deleted with it."""
+    return f"{ref.name}/{ref.version}/samples"
 
 
 def _kept(content: bytes, folder: str, suffix: str, site: str) -> str:

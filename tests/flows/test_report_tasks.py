@@ -21,6 +21,7 @@ from sklearn.datasets import load_diabetes, load_iris
 from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
+from tasks.data.delivery import remove_links
 from tasks.data.storage.store import DatasetStore
 from tasks.evaluate.records import evaluate_and_record
 from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, Problem, RunRef
@@ -122,10 +123,12 @@ def test_pages_and_pictures_of_a_table(iris: tuple[RunRef, EvaluationRef], home:
     assert f"/runs/{run.run_id}" in artifacts["training-summary"].data
     assert "| metric | train | validation | test |" in artifacts["evaluation"].data
     assert "## Classes" in artifacts["evaluation"].data
-    for key in ("class-balance", "learning-curves", "confusion-matrix"):
+    of_version = f"iris/{run.dataset.version}/samples"
+    folders = {"class-balance": of_version, "learning-curves": "pictures", "confusion-matrix": "pictures"}
+    for key, folder in folders.items():
         address = artifacts[key].data
-        assert address.startswith("http://127.0.0.1:4300/pictures/")
-        picture = (home / "docs" / "pictures" / address.rsplit("/", 1)[1]).read_bytes()
+        assert address.startswith(f"http://127.0.0.1:4300/{folder}/")
+        picture = (home / "docs" / folder / address.rsplit("/", 1)[1]).read_bytes()
         assert len(picture) <= style.MAX_PNG_BYTES
         assert Image.open(io.BytesIO(picture)).format == "PNG"
 
@@ -133,12 +136,17 @@ def test_pages_and_pictures_of_a_table(iris: tuple[RunRef, EvaluationRef], home:
 def test_pages_and_pictures_of_images_and_of_a_regression(home: Path) -> None:
     store = DatasetStore(str(home / "store"))
     splits = {"train": 40, "validation": 10, "test": 10}
-    rows = {split: [(f"{split}/{i}.png", i % 2) for i in range(count)] for split, count in splits.items()}
+    rows: dict[str, list[tuple[str, int | None]]] = {
+        split: [(f"{split}/{i}.png", i % 2) for i in range(count)] for split, count in splits.items()
+    }
     pictures = store_images(store, "squares", rows, ("dark", "light"))
     run, evaluation = _trained(home, pictures, "six_layer_cnn", epochs=1, width=4)
-    keys = set(_artifacts(report(pictures, run, evaluation)))
-    assert "sample-images" in keys
-    assert "learning-curves" not in keys, "one epoch has no curve"
+    found = _artifacts(report(pictures, run, evaluation))
+    assert "learning-curves" not in found, "one epoch has no curve"
+    shown = home / "docs" / found["sample-images"].data.removeprefix("http://127.0.0.1:4300/")
+    assert shown.exists()
+    remove_links(home / "docs", "squares", [pictures.version])
+    assert not shown.exists(), "deleted rows are still to be seen"
 
     frame = load_diabetes(as_frame=True).frame.rename(columns={"target": "label"})
     frames = {"train": frame[:300], "validation": frame[300:370], "test": frame[370:]}
