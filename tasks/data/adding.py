@@ -21,7 +21,7 @@ from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, Feature, FileEntry, Manifest
 from tasks.data.origins import origin_of
 from tasks.data.partitions import map_partitions
-from tasks.data.read import read_shard
+from tasks.data.read import opened_shard, read_shard
 from tasks.data.shards import ShardTarget, schema, shard_path
 from tasks.data.sources.source import Source
 from tasks.data.storage.store import LATEST_RAW, DatasetStore
@@ -389,7 +389,8 @@ def _keep(job: _Kept) -> tuple[FileEntry, np.ndarray]:
             raise Damaged(
                 f"A shard is gone: {error}", where=job.entry.path, mend="add to a version that is whole"
             ) from error
-        return entry, hashes(read_shard(filesystem, f"{folder}/{path}", [ID_COLUMN]))
+        with opened_shard(filesystem, f"{folder}/{path}") as file:
+            return entry, hashes(file.read([ID_COLUMN]))
     _, source = fsspec.core.url_to_fs(job.origin.url, **job.origin.options)
     table = job.form.rows(read_shard(filesystem, f"{source}/{job.entry.path}"))
     return job.target.write(job.entry.split, job.index, job.count, table), hashes(table)
@@ -499,5 +500,5 @@ def _refuse_other_rows(base: Manifest, other: Sequence[str]) -> None:
             f"{len(other):,} rows have the id of another row of {base.name}@{base.version}: "
             f"{listed(sorted(other), MOST_NAMED)}",
             allowed="new ids; rows that are the same in all columns and in split are kept once",
-            mend="name a folder for the new rows in add_folder, or give the files other names",
+            mend="name a folder for the new rows in add_folder, give the files other names, or exclude them",
         )

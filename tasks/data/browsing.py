@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,9 +19,10 @@ from tasks.data.config_store import BrowseConfig
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, FileEntry, Manifest
 from tasks.data.partitions import Progress, silent
+from tasks.data.read import opened_shard
 from tasks.data.sources.globs import WILDCARD, Glob
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import Damaged, InvalidSettings, NotFound
+from tasks.errors import InvalidSettings, NotFound
 from tasks.refs import Problem
 
 UNLABELLED = "unlabelled"
@@ -86,8 +86,9 @@ def browse(
     here = Folder()
     places: list[_Place] = []
     entries = _entries(manifest, config.split)
+    shards = store.folder(manifest.name, manifest.version)
     for done, entry in enumerate(entries, 1):
-        with _opened(store, manifest, entry) as file:
+        with opened_shard(store.fs, f"{shards}/{entry.path}") as file:
             for group in range(file.num_row_groups):
                 share = _share(file, group)
                 table = file.read_row_group(group, [ID_COLUMN, *wanted.columns])
@@ -196,21 +197,6 @@ def _entries(manifest: Manifest, split: str) -> list[FileEntry]:
     return manifest.files_of(split)
 
 
-@contextmanager
-def _opened(store: DatasetStore, manifest: Manifest, entry: FileEntry) -> Iterator[pq.ParquetFile]:
-    """A shard of which only what is asked for is read."""
-    path = f"{store.folder(manifest.name, manifest.version)}/{entry.path}"
-    # Read-ahead would fetch files that nobody asked for.
-    how = {} if store.is_local else {"cache_type": "none"}
-    try:
-        with store.fs.open(path, "rb", **how) as file:
-            yield pq.ParquetFile(file)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise Damaged(
-            f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
-        ) from error
-
-
 def _share(file: pq.ParquetFile, group: int) -> float:
     """Stored bytes of a row group by row; its table of contents says them."""
     about = file.metadata.row_group(group)
@@ -244,8 +230,9 @@ def _inner(ids: pa.Array) -> list[tuple[str, int]]:
 def _items(store: DatasetStore, manifest: Manifest, places: Sequence[_Place]) -> list[Item]:
     """The rows at these places; of their files only the lengths are kept."""
     items: list[Item] = []
+    shards = store.folder(manifest.name, manifest.version)
     for part in _by_group(places):
-        with _opened(store, manifest, part[0].entry) as file:
+        with opened_shard(store.fs, f"{shards}/{part[0].entry.path}") as file:
             columns = [ID_COLUMN] if manifest.problem is _MAPS else [ID_COLUMN, manifest.label]
             rows = pa.array([place.row for place in part])
             table = file.read_row_group(part[0].group, columns).take(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -265,6 +266,24 @@ def read_shard(filesystem: Any, path: str, columns: list[str] | None = None) -> 
             return pq.read_table(path, columns=columns, partitioning=None)
         with filesystem.open(path, "rb") as file:
             return pq.read_table(file, columns=columns)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise Damaged(
+            f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
+        ) from error
+
+
+@contextmanager
+def opened_shard(filesystem: Any, path: str) -> Iterator[pq.ParquetFile]:
+    """One shard, of which only the parts that are asked for are fetched.
+
+    Raises:
+        Damaged: The file is missing or is not Parquet.
+    """
+    # Read-ahead would fetch files along with their ids.
+    how = {} if isinstance(filesystem, LocalFileSystem) else {"cache_type": "none"}
+    try:
+        with filesystem.open(path, "rb", **how) as file:
+            yield pq.ParquetFile(file)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise Damaged(
             f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"

@@ -403,6 +403,34 @@ def test_rows_without_labels_are_added_for_annotation(store: DatasetStore, tmp_p
     assert rows(store, second)["unlabelled/3.png"] == ("train", None)
 
 
+def test_numbers_to_predict_and_texts_in_tables(store: DatasetStore, tmp_path: Path) -> None:
+    prices = Problem.TABLE_REGRESSION
+    put(store, csv(tmp_path / "one.csv", "size,price", "1,2.5", "2,3"), problem=prices)
+    second = put(store, csv(tmp_path / "two.csv", "price,size", "9,4"), problem=prices, add=True)
+    assert (second.label, second.rows, second.classes) == ("price", 3, ())
+
+    def texts(source: Path, **how: Any) -> Manifest:
+        config = IngestConfig(source=str(source), name="talk", problem=Problem.TEXT_CLASSIFICATION, **how)
+        return store.open(ingest(config, store))
+
+    one = csv(tmp_path / "a.csv", "body,topic,n", "hello,x,1", "bye,y,2")
+    texts(one, text_column="body", label="topic")
+    grown = texts(csv(tmp_path / "b.csv", "n,topic,body", "3,z,ciao"), add=True)
+    assert (grown.rows, grown.classes) == (3, ("x", "y", "z"))
+    mixed = texts(_text(tmp_path / "files" / "y" / "1.txt"), add=True)
+    assert rows(store, mixed)["y/1.txt"] == ("train", "y")
+    sink = io.BytesIO()
+    export(store, mixed, sink)
+    with zipfile.ZipFile(sink) as packed:
+        assert packed.read("train.csv").decode().splitlines()[0] == '"id","body","topic"'
+
+
+def _text(file: Path) -> Path:
+    file.parent.mkdir(parents=True)
+    file.write_text("good evening")
+    return file.parent.parent
+
+
 def test_parquet_stays_parquet(store: DatasetStore, tmp_path: Path) -> None:
     table = pa.table({"id": ["1", "2"], "size": [1.5, 2.5], "kind": ["a", "b"]})
     pq.write_table(table, tmp_path / "one.parquet")
