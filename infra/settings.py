@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         description="PostgreSQL server for Prefect and MLflow, postgresql://user:password@host:port; "
         "empty keeps both on SQLite.",
     )
-    worker_limit: int = Field(default=4, ge=1, le=1000, description="Flow runs that the worker runs at once.")
+    worker_limit: int = Field(default=2, ge=1, le=1000, description="Flow runs that the worker runs at once.")
     worker_query_s: float = Field(
         default=2.0, ge=0.5, le=60, description="Seconds between the worker's polls."
     )

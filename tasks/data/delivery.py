@@ -110,7 +110,7 @@ def to_link(folder: str | os.PathLike[str], name: str, size: int, write: Write) 
 def remove_links(folder: str | os.PathLike[str], name: str, versions: Sequence[str]) -> None:
     """Remove what the docs site shows of deleted versions: Data Docs, samples, and links to exports."""
     for version in versions:
-        shutil.rmtree(Path(folder, name, version), ignore_errors=True)
+        shutil.rmtree(Path(folder, "datasets", name, version), ignore_errors=True)
         for file in Path(folder, EXPORTS).glob(f"*/{name}-{version}.zip"):
             shutil.rmtree(file.parent, ignore_errors=True)
 

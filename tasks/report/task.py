@@ -240,7 +240,7 @@ def _publish(card: Figure, key: str, description: str, site: str, folder: str = 
 
 def _folder(ref: DatasetRef) -> str:
     """Where the docs site keeps what shows rows of a version: beside its Data Docs, to be deleted with it."""
-    return f"{ref.name}/{ref.version}/samples"
+    return f"datasets/{ref.name}/{ref.version}/samples"
 
 
 def _kept(content: bytes, folder: str, suffix: str, site: str) -> str:

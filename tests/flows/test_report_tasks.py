@@ -161,7 +161,7 @@ def test_pages_and_pictures_of_images_and_of_a_regression(home: Path) -> None:
 def test_the_summary_leads_everywhere(iris: tuple[RunRef, EvaluationRef], home: Path) -> None:
     run, evaluation = iris
     for age, limits in enumerate(("newer", "older", "oldest")):
-        page = home / "docs" / "iris" / run.dataset.version / limits / "index.html"
+        page = home / "docs" / "datasets" / "iris" / run.dataset.version / limits / "index.html"
         page.parent.mkdir(parents=True)
         page.write_text("<p>Data Docs</p>")
         os.utime(page, (1e9 - age, 1e9 - age))

@@ -19,6 +19,7 @@ from tasks.data.layouts.table_source import (
     measure_of_classes,
     most_categories,
     numbers_or_refuse,
+    refuse_decimal_commas,
     refuse_repeated_ids,
     refuse_unknown,
     refuse_without_labels,
@@ -118,6 +119,8 @@ def _measure(given: str | None, most_categories: int) -> Measure:
 def _feature(name: str, column: Column, given: str | None) -> Feature:
     """A column of gaps only counts as numeric."""
     kind: Literal["numeric", "categorical"] = "numeric"
+    if given is None:
+        refuse_decimal_commas(column, name)
     if given == "categorical" or (given is None and (column.categories or column.word is not None)):
         kind = "categorical"
     if kind == "numeric":

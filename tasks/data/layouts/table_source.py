@@ -36,6 +36,9 @@ MOST_CLASSES = 10_000
 _SHARD = re.compile(r"-\d+-of-\d+$")
 _WHOLE = re.compile(r"^[+-]?\d+(\.0+)?$")
 
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,?\d+")
+"""A number as much of Europe writes it; one without a fraction stands between others that have one."""
+
 
 class ColumnsFile(BaseModel):
     """What an export writes beside its tables, so that they come in again as they were."""
@@ -118,7 +121,23 @@ def numbers_or_refuse(column: Column, name: str) -> None:
             f"The column {name} holds {found.value!r}, which is not a finite number",
             where=f"row {found.row:,} of {found.path}",
             allowed="numbers, or nothing where the value is missing",
-            mend="correct it, or empty the cell",
+            mend="write numbers with a point, as in 0.5"
+            if _DECIMAL_COMMA.fullmatch(found.value)
+            else "correct it, or empty the cell",
+        )
+
+
+def refuse_decimal_commas(column: Column, name: str) -> None:
+    """Refuse a column that would be taken for words because its numbers have a comma."""
+    found = column.word
+    if found is None or not _DECIMAL_COMMA.fullmatch(found.value):
+        return
+    if column.values is None or all(_DECIMAL_COMMA.fullmatch(value) for value in column.values):
+        raise InvalidData(
+            f"The column {name} holds numbers with a decimal comma, such as {found.value}",
+            where=f"row {found.row:,} of {found.path}",
+            allowed="numbers with a point, as in 0.5",
+            mend="write them so, or set the column to categorical in column_types if they are names",
         )
 
 

@@ -24,7 +24,7 @@ class EncodeParameters(MethodParameters):
         default="one-hot",
         description="One-hot: a column of 0 and 1 for every value. Ordinal: the value's place when sorted. "
         "Target: the mean of the label over the training rows with that value; of several classes, the "
-        "share of each.",
+        "share of each. A row's own label is in its mean: for columns of few rows a value, raise smoothing.",
     )
     max_categories: int = Field(
         default=100, ge=2, le=10_000, description="Refuse columns with more values than this (one-hot)."

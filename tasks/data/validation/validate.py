@@ -62,7 +62,7 @@ def validate(
         store: The store that holds it.
         config: The limits.
         docs_folder: Folder of the docs site; the page goes to
-            `<docs_folder>/<name>/<version>/<digest of the settings>/index.html`.
+            `<docs_folder>/datasets/<name>/<version>/<digest of the settings>/index.html`.
         preprocess: The preprocessing that the version goes to next. What it mends is reported and let
             through; without one nothing is let through.
         client: Dask client; this process does it without one.
@@ -106,7 +106,7 @@ def validate(
         checks=checks,
         rows_by_class=rows_by_class(totals, manifest),
         distributions=distributions_of(manifest, standings),
-        docs_path=f"{ref.name}/{ref.version}/{_settings_digest(config, preprocess, suite)}/index.html",
+        docs_path=f"datasets/{ref.name}/{ref.version}/{_settings_digest(config, preprocess, suite)}/index.html",
     )
     publish(report, manifest, Path(docs_folder))
     return report

@@ -123,7 +123,7 @@ def test_links_end_with_their_time_and_with_their_version(tmp_path: Path) -> Non
     os.utime((tmp_path / old).parent, (long_ago, long_ago))
     new = to_link(tmp_path, "pets-3.zip", 0, packed)
     assert [(tmp_path / one).exists() for one in (old, kept, new)] == [False, True, True]
-    docs = tmp_path / "pets" / "3" / "abc"
+    docs = tmp_path / "datasets" / "pets" / "3" / "abc"
     docs.mkdir(parents=True)
     remove_links(tmp_path, "pets", ["3"])
     assert [(tmp_path / one).exists() for one in (kept, new)] == [True, False]

@@ -28,7 +28,7 @@ from tasks.data.manifest import Manifest
 from tasks.data.read import shard_tables
 from tasks.data.sources.source import opened
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import TrainyardError
+from tasks.errors import InvalidData, TrainyardError
 from tasks.refs import Problem
 
 TABLE, NUMBER, TEXT = Problem.TABLE_CLASSIFICATION, Problem.TABLE_REGRESSION, Problem.TEXT_CLASSIFICATION
@@ -494,3 +494,16 @@ def test_tables_in_an_object_store(
     assert remote.splits == {"train": 40, "test": 40}
     local = ingested(DatasetStore(str(tmp_path / "local")), source)
     assert remote.files == local.files
+
+
+def test_decimal_commas_are_not_taken_for_words(tmp_path: Path) -> None:
+    path = tmp_path / "europe.csv"
+    path.write_text("bmi;age;kind\n" + "".join(f"0,0{n};{n};{'ab'[n % 2]}\n" for n in range(10, 40)))
+    config = IngestConfig(source=str(path), name="europe", problem=Problem.TABLE_CLASSIFICATION)
+    store = DatasetStore(str(tmp_path / "store"))
+    with pytest.raises(InvalidData, match="bmi holds numbers with a decimal comma, such as 0,010"):
+        ingest(config, store)
+    named = config.model_copy(update={"column_types": {"bmi": "categorical"}})
+    assert store.open(ingest(named, store)).features[0].type == "categorical"
+    with pytest.raises(InvalidData, match="with a point, as in"):
+        ingest(config.model_copy(update={"problem": Problem.TABLE_REGRESSION, "label": "bmi"}), store)

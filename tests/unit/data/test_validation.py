@@ -214,7 +214,9 @@ def test_a_regression_and_a_second_run(store: DatasetStore, tmp_path: Path) -> N
     report = validate(ref, store, ValidateConfig(), tmp_path / "docs")
     assert [one.name for one in report.failures] == ["label varies"]
     assert validate(ref, store, ValidateConfig(), tmp_path / "docs") == report
-    assert len(list((tmp_path / "docs" / "flat" / ref.version).rglob("*"))) == 2  # a folder with a page
+    assert (
+        len(list((tmp_path / "docs" / "datasets" / "flat" / ref.version).rglob("*"))) == 2
+    )  # a folder with a page
 
 
 def test_other_limits_leave_the_page_of_the_first_validation(
