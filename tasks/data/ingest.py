@@ -11,15 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.adding import (
-    Form,
-    grow,
-    hashes,
-    read_alike,
-    require_newest,
-    union_of,
-    version_to_add_to,
-)
+from tasks.data.adding import grow, hashes, require_newest
 from tasks.data.config import IngestConfig
 from tasks.data.crashes import MOST_LETHAL, sifted, survivors
 from tasks.data.layouts import layout_of
@@ -31,6 +23,7 @@ from tasks.data.partitions import Progress, map_partitions, silent
 from tasks.data.shards import ShardTarget
 from tasks.data.sources.source import Source, opened
 from tasks.data.storage.store import DatasetStore
+from tasks.data.unions import Form, read_alike, union_of, version_to_add_to
 from tasks.errors import InvalidData, Unavailable
 from tasks.refs import LOCAL_USER, DatasetRef
 

@@ -123,10 +123,10 @@ def _suite_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 )
 def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     """Read files in a known layout into a new dataset version."""
-    from tasks.data.adding import version_to_add_to
     from tasks.data.ingest import ingest
     from tasks.data.sources.source import opened
     from tasks.data.storage.remains import remove_remains
+    from tasks.data.unions import version_to_add_to
 
     log, user = get_run_logger(), asking_user()
     card = DatasetCard(
