@@ -76,7 +76,7 @@ def test_failed_validation_points_to_pages_that_are_there(home: Path) -> None:
     config = _table(home / "gaps.csv", label="")
     with pytest.raises(InvalidData, match="20 of 60 rows have no label") as caught:
         check(config)
-    assert caught.value.where.startswith("http://127.0.0.1:1/gaps/")
+    assert caught.value.where.startswith("http://127.0.0.1:1/datasets/gaps/")
     assert (home / "docs" / caught.value.where.removeprefix("http://127.0.0.1:1/")).is_file()
 
 

@@ -98,6 +98,7 @@ def validate(
         lambda done, of: progress(len(shards) + len(shards) * done // of, 2 * len(shards)),
     )
     sentences = words_of(rules, client)
+    settings = _settings_digest(config, preprocess, suite)
     checks = tuple(map(_check, rules, outcomes, sentences))
     report = ValidationReport(
         dataset=ref,
@@ -106,7 +107,7 @@ def validate(
         checks=checks,
         rows_by_class=rows_by_class(totals, manifest),
         distributions=distributions_of(manifest, standings),
-        docs_path=f"datasets/{ref.name}/{ref.version}/{_settings_digest(config, preprocess, suite)}/index.html",
+        docs_path=f"datasets/{ref.name}/{ref.version}/{settings}/index.html",
     )
     publish(report, manifest, Path(docs_folder))
     return report
