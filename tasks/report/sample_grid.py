@@ -58,5 +58,5 @@ def _show(axes: object, picture: Image.Image) -> None:
     axes.imshow(np.asarray(colour), cmap="gray", vmin=0, vmax=255, interpolation="nearest")  # type: ignore[attr-defined]
 
 
-def _short(caption: str, length: int = 14) -> str:
+def _short(caption: str, length: int = 12) -> str:
     return caption if len(caption) <= length else caption[: length - 1] + "…"
