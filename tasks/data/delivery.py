@@ -15,7 +15,7 @@ from typing import IO, Any
 import fsspec
 
 from tasks.data.config_store import ExportConfig
-from tasks.data.manifest import Manifest
+from tasks.data.manifest import Manifest, pages_folder
 from tasks.data.sources.addresses import is_inside, local_path, protocol_of, real_folders
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound, Unavailable
 
@@ -110,7 +110,7 @@ def to_link(folder: str | os.PathLike[str], name: str, size: int, write: Write) 
 def remove_links(folder: str | os.PathLike[str], name: str, versions: Sequence[str]) -> None:
     """Remove what the docs site shows of deleted versions: Data Docs, samples, and links to exports."""
     for version in versions:
-        shutil.rmtree(Path(folder, "datasets", name, version), ignore_errors=True)
+        shutil.rmtree(Path(folder, pages_folder(name, version)), ignore_errors=True)
         for file in Path(folder, EXPORTS).glob(f"*/{name}-{version}.zip"):
             shutil.rmtree(file.parent, ignore_errors=True)
 

@@ -126,3 +126,8 @@ class Manifest(Entry):
         content = self.model_dump(mode="json", exclude={"version", "digest", "source", "owner", "created_at"})
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def pages_folder(name: str, version: str) -> str:
+    """Where a version's pages and pictures are, below the folder of the docs site."""
+    return f"datasets/{name}/{version}"

@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext
 from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
 from tasks.data.config_store import SampleConfig
+from tasks.data.manifest import pages_folder
 from tasks.data.task import open_store, publish_report
 from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, RunRef, StudyRef
 
@@ -240,7 +241,7 @@ def _publish(card: Figure, key: str, description: str, site: str, folder: str = 
 
 def _folder(ref: DatasetRef) -> str:
     """Where the docs site keeps what shows rows of a version: beside its Data Docs, to be deleted with it."""
-    return f"datasets/{ref.name}/{ref.version}/samples"
+    return f"{pages_folder(ref.name, ref.version)}/samples"
 
 
 def _kept(content: bytes, folder: str, suffix: str, site: str) -> str:
@@ -260,7 +261,7 @@ def _data_docs(store: DatasetStore, dataset: DatasetRef, site: DocsSite) -> str:
     """Address of the newest Data Docs of the nearest version that has some: this one or one before it."""
     manifest = store.open(dataset)
     while True:
-        pages = Path(site.folder, manifest.name, manifest.version).glob("*/index.html")
+        pages = Path(site.folder, pages_folder(manifest.name, manifest.version)).glob("*/index.html")
         newest = max(pages, key=lambda page: page.stat().st_mtime_ns, default=None)
         if newest is not None:
             return f"{site.url.rstrip('/')}/{newest.relative_to(site.folder).as_posix()}"

@@ -249,7 +249,7 @@ def test_texts_and_sounds_are_shown_as_rows(home: Path, name: str, problem: Prob
     page = shown["sample-rows"].data
     assert "| label |" in page
     if problem is Problem.AUDIO_CLASSIFICATION:
-        (address, *_) = re.findall(rf"\({URL}/(sounds/[^)]+)\)", page)
+        (address, *_) = re.findall(rf"\({URL}/(datasets/[^)]+)\)", page)
         assert (home / "docs" / address).is_file()
 
 

@@ -123,7 +123,7 @@ def test_pages_and_pictures_of_a_table(iris: tuple[RunRef, EvaluationRef], home:
     assert f"/runs/{run.run_id}" in artifacts["training-summary"].data
     assert "| metric | train | validation | test |" in artifacts["evaluation"].data
     assert "## Classes" in artifacts["evaluation"].data
-    of_version = f"iris/{run.dataset.version}/samples"
+    of_version = f"datasets/iris/{run.dataset.version}/samples"
     folders = {"class-balance": of_version, "learning-curves": "pictures", "confusion-matrix": "pictures"}
     for key, folder in folders.items():
         address = artifacts[key].data
@@ -176,7 +176,7 @@ def test_the_summary_leads_everywhere(iris: tuple[RunRef, EvaluationRef], home: 
     )
     text = _artifacts(summarise(run, evaluation, endpoint))["retrain-summary"].data
     assert "promoted to champion" in text
-    assert f"http://127.0.0.1:4300/iris/{run.dataset.version}/newer/index.html" in text
+    assert f"http://127.0.0.1:4300/datasets/iris/{run.dataset.version}/newer/index.html" in text
     assert f"/runs/{run.run_id}" in text
     assert "/#/models/iris/versions/1" in text
     assert "curl -sS http://127.0.0.1:3000/v1/models/iris:predict" in text

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.data.config import PreprocessConfig, ValidateConfig
-from tasks.data.manifest import Manifest
+from tasks.data.manifest import Manifest, pages_folder
 from tasks.data.partitions import Progress, map_partitions, silent
 from tasks.data.preparation.plan import planned_steps
 from tasks.data.storage.store import DatasetStore
@@ -107,7 +107,7 @@ def validate(
         checks=checks,
         rows_by_class=rows_by_class(totals, manifest),
         distributions=distributions_of(manifest, standings),
-        docs_path=f"datasets/{ref.name}/{ref.version}/{settings}/index.html",
+        docs_path=f"{pages_folder(ref.name, ref.version)}/{settings}/index.html",
     )
     publish(report, manifest, Path(docs_folder))
     return report
