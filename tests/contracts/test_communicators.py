@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.train.communicators.communicator import Communicator, average_gradients, broadcast_bytes
-from tasks.train.communicators.single import SingleProcess
+from tasks.train.loop.communicators.communicator import Communicator, average_gradients, broadcast_bytes
+from tasks.train.loop.communicators.single import SingleProcess
 
 Work = Callable[[Communicator], Any]
 Run = Callable[[Work], list[Any]]
@@ -26,7 +26,7 @@ def _single(work: Work) -> list[Any]:
 def _horovod_rank(work: Work) -> Any:
     import horovod.torch as hvd
 
-    from tasks.train.communicators.horovod import HorovodRanks
+    from tasks.train.loop.communicators.horovod import HorovodRanks
 
     torch.set_num_threads(1)
     hvd.init()
@@ -43,7 +43,7 @@ def _horovod(work: Work) -> list[Any]:
 
 
 def _torch_rank(work: Work, rank: int, port: int, answers: Any) -> None:
-    from tasks.train.communicators.torch_distributed import TorchRanks
+    from tasks.train.loop.communicators.torch_distributed import TorchRanks
 
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"

@@ -1,12 +1,15 @@
-"""The catalogue: every algorithm by its name. A new one is a file here and a line below.
+"""The catalogue: every algorithm by its name.
 
-The imports are plain ones, so that the step cache sees which code a training reaches; algorithm files
-import their libraries only when they fit.
+A module of this package that has `ALGORITHMS`, a tuple, adds them to the catalogue. Nothing else is to
+be done for a new one. Algorithm files import their libraries only when they fit; the step cache sees
+all of them, since a package that a step reaches stands for all that it holds.
 """
 
 from __future__ import annotations
 
 import difflib
+import importlib
+import pkgutil
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,24 +17,21 @@ from pydantic import ValidationError
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings
-from tasks.train.algorithms.lightgbm import Lightgbm
-from tasks.train.algorithms.linear_regression import LinearRegression
-from tasks.train.algorithms.logistic_regression import LogisticRegression
-from tasks.train.algorithms.mlp import Mlp
-from tasks.train.algorithms.random_forest import RandomForest
-from tasks.train.algorithms.six_layer_cnn import SixLayerCnn
 
-CATALOGUE: dict[str, Algorithm] = {
-    algorithm.name: algorithm
-    for algorithm in (
-        SixLayerCnn(),
-        Mlp(),
-        Lightgbm(),
-        RandomForest(),
-        LogisticRegression(),
-        LinearRegression(),
-    )
-}
+
+def _found() -> dict[str, Algorithm]:
+    """The algorithms of all modules here, in the order of the modules' names."""
+    found: dict[str, Algorithm] = {}
+    for module in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
+        members = importlib.import_module(f"{__name__}.{module.name}")
+        for algorithm in getattr(members, "ALGORITHMS", ()):
+            if algorithm.name in found:
+                raise ValueError(f"two algorithms are called {algorithm.name}")
+            found[algorithm.name] = algorithm
+    return found
+
+
+CATALOGUE: dict[str, Algorithm] = _found()
 
 SMALL_TABLE_ROWS = 1000
 
@@ -57,10 +57,10 @@ def default(problem: Problem, rows: int) -> str:
             mend="export the dataset, and train on it with code of your own",
         )
     if problem is Problem.IMAGE_CLASSIFICATION:
-        return SixLayerCnn.name
+        return "six_layer_cnn"
     if rows >= SMALL_TABLE_ROWS:
-        return Lightgbm.name
-    return LogisticRegression.name if problem.is_classification else LinearRegression.name
+        return "lightgbm"
+    return "logistic_regression" if problem.is_classification else "linear_regression"
 
 
 def names(problem: Problem | None = None) -> list[str]:

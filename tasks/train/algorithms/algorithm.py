@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.refs import Problem
 from tasks.train.algorithms.suitability import Characteristics, Suitability
-from tasks.train.world import World
+from tasks.train.loop.world import World
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.train.communicators.communicator import Communicator
+    from tasks.train.loop.communicators.communicator import Communicator
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Metrics: TypeAlias = dict[str, float]
@@ -37,7 +37,7 @@ When it is called, the checkpoint of that epoch lies in the work folder already.
 class AlgorithmSettings(BaseModel):
     """Base of every algorithm's settings: frozen, unknown names refused, finite numbers only."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
 class SearchRange(TypedDict, total=False):
@@ -102,6 +102,14 @@ def silent(epoch: int, epochs: int, metrics: Metrics) -> None:
     """The report of a fit that nobody follows."""
 
 
+StepReport: TypeAlias = Callable[[int, Metrics], None]
+"""`report_steps(step, metrics)`, called on rank 0 within epochs; steps count from 1 over the whole fit."""
+
+
+def silent_steps(step: int, metrics: Metrics) -> None:
+    """The report of steps that nobody follows."""
+
+
 @dataclass(frozen=True)
 class FitContext:
     """How one fit is run: by whom, for how long, and who hears of it.
@@ -109,18 +117,25 @@ class FitContext:
     Attributes:
         seed: Start of every random choice.
         report: Hears the metrics of each epoch.
+        report_steps: Hears the training loss within epochs, where an algorithm has steps.
         work_folder: Where checkpoints are written and found again; None keeps none.
         max_time_s: Longest fitting time, after which the best model so far is taken; None is no limit.
-        should_stop: Asked after each epoch; True ends the fit with the best model so far.
+        should_stop: Asked after each step; True ends the fit with the best model so far.
+        threads: Processor threads to use at most; None is a fair share of those that there are.
+        start_from: Weights to start from, a safetensors file of the same network or, for a network of
+            transformers, a folder with pretrained ones; None starts from random ones.
         world: This process's place among the ranks.
         communicator: How the ranks talk; None for a single process.
     """
 
     seed: int = 0
     report: Report = silent
+    report_steps: StepReport = silent_steps
     work_folder: Path | None = None
     max_time_s: float | None = None
     should_stop: Callable[[], bool] = never
+    threads: int | None = None
+    start_from: Path | None = None
     world: World = field(default_factory=World)
     communicator: Communicator | None = None
 

@@ -118,6 +118,9 @@ class Lightgbm:
         return Fit(model, tuple(history), best, ended, time.monotonic() - started)
 
 
+ALGORITHMS = (Lightgbm(),)
+
+
 def _watched(booster: Any) -> Metrics:
     """The loss and the headline metric on the watched rows, from what LightGBM evaluates itself."""
     found = {metric: float(value) for _, metric, value, _ in booster.eval_valid()}

@@ -47,3 +47,6 @@ class LinearRegression(ScikitLearnAlgorithm):
         from sklearn.linear_model import Ridge
 
         return Ridge(alpha=settings.penalty, random_state=seed)
+
+
+ALGORITHMS = (LinearRegression(),)

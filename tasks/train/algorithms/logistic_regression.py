@@ -50,3 +50,6 @@ class LogisticRegression(ScikitLearnAlgorithm):
         from sklearn.linear_model import LogisticRegression as Estimator
 
         return Estimator(C=settings.inverse_penalty, max_iter=settings.max_iterations, random_state=seed)
+
+
+ALGORITHMS = (LogisticRegression(),)

@@ -67,3 +67,6 @@ class Mlp(NetworkAlgorithm):
             before = settings.hidden_width
         layers.append(nn.Linear(before, outputs))
         return nn.Sequential(*layers)
+
+
+ALGORITHMS = (Mlp(),)

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, SearchRange, TrainingData
@@ -18,27 +18,69 @@ from tasks.train.algorithms.suitability import Characteristics, Suitability
 if TYPE_CHECKING:
     from torch import nn
 
-    from tasks.train.augmentation import Augmentation
+    from tasks.train.loop.augmentation import Augmentation
 
 
 class NetworkHyperparameters(AlgorithmSettings):
-    """Settings of the training loop."""
+    """Settings of the training loop. Names of transformers' `TrainingArguments` are understood as well."""
 
     epochs: int | None = Field(
         default=None,
+        validation_alias=AliasChoices("epochs", "num_train_epochs"),
         ge=1,
         le=10_000,
         description="Passes over the training rows; empty chooses by their number.",
     )
     batch_size_per_rank: int = Field(
-        default=64, ge=1, le=65_536, description="Rows in one optimiser step on each rank."
+        default=64,
+        validation_alias=AliasChoices("batch_size_per_rank", "per_device_train_batch_size"),
+        ge=1,
+        le=65_536,
+        description="Rows in one optimiser step on each rank.",
     )
-    learning_rate: float = Field(
-        default=4e-3, gt=0, le=10, description="Highest learning rate of the one-cycle schedule."
+    eval_batch_size_per_rank: int = Field(
+        default=512,
+        validation_alias=AliasChoices("eval_batch_size_per_rank", "per_device_eval_batch_size"),
+        ge=1,
+        le=65_536,
+        description="Rows that are scored together when the validation split is looked at.",
     )
-    weight_decay: float = Field(default=0.01, ge=0, le=10, description="Decay of AdamW.")
+    optimizer: Literal["adamw", "sgd"] = Field(
+        default="adamw", description="AdamW, or stochastic gradient descent with Nesterov's momentum."
+    )
+    learning_rate: float = Field(default=4e-3, gt=0, le=10, description="Highest learning rate.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd; adamw has its own.")
+    weight_decay: float = Field(
+        default=0.01, ge=0, le=10, description="Decay of the weights; biases and normalisation have none."
+    )
+    schedule: Literal["one_cycle", "cosine", "linear", "step", "constant"] = Field(
+        default="one_cycle", description="Course of the learning rate after the warm-up."
+    )
     warmup_percent: float = Field(
         default=20.0, ge=0, le=90, description="Share of the steps in which the learning rate rises."
+    )
+    gradient_clip_norm: float | None = Field(
+        default=None,
+        validation_alias=AliasChoices("gradient_clip_norm", "max_grad_norm"),
+        gt=0,
+        le=1e6,
+        description="Longest gradient; longer ones are shortened to it. Empty leaves them as they are.",
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced weighs each row by how rare its class is."
+    )
+    label_smoothing: float = Field(
+        default=0.0,
+        validation_alias=AliasChoices("label_smoothing", "label_smoothing_factor"),
+        ge=0,
+        lt=1,
+        description="Share of the target that is spread over all classes.",
+    )
+    weight_averaging: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Decay a step of a running mean of the weights, which is what is kept; 0 keeps the last.",
     )
     patience_epochs: int = Field(
         default=10,
@@ -46,9 +88,18 @@ class NetworkHyperparameters(AlgorithmSettings):
         le=10_000,
         description="Training ends after this many epochs without a better validation loss.",
     )
+    logging_steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Steps between two reports of the training loss; empty reports epochs only.",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="Number format of the heavy operations; auto takes bfloat16 where that is fast.",
+    )
+    compile: bool = Field(
+        default=False, description="Compile the network with torch.compile; pays on GPUs and long trainings."
     )
 
     def epochs_for(self, rows: int, ranks: int = 1) -> int:
@@ -60,6 +111,38 @@ class NetworkHyperparameters(AlgorithmSettings):
         """
         steps = max(1, rows // ranks // self.batch_size_per_rank)
         return self.epochs or min(100, max(5, math.ceil(250 / steps)))
+
+
+class ImageHyperparameters(NetworkHyperparameters):
+    """Settings of the training loop for networks that take images: how training images are varied."""
+
+    shift_px: int = Field(
+        default=1, ge=0, le=64, description="Largest random shift of a training image, in pixels."
+    )
+    horizontal_flip: bool = Field(
+        default=False, description="Mirror every other training image; not for digits or text."
+    )
+    rotation_degrees: float = Field(
+        default=0.0, ge=0, le=180, description="Largest random turn of a training image, either way."
+    )
+    zoom_percent: float = Field(
+        default=0.0, ge=0, le=90, description="Largest random change of a training image's size."
+    )
+    brightness_percent: float = Field(
+        default=0.0, ge=0, le=100, description="Largest random change of brightness and contrast."
+    )
+    erase_percent: float = Field(
+        default=0.0,
+        ge=0,
+        le=100,
+        description="Share of the training images in which a random rectangle is blanked.",
+    )
+    mixup: float = Field(
+        default=0.0, ge=0, le=10, description="Alpha of mixup, which blends pairs of images; 0 is off."
+    )
+    cutmix: float = Field(
+        default=0.0, ge=0, le=10, description="Alpha of CutMix, which pastes parts of images; 0 is off."
+    )
 
 
 class NetworkAlgorithm(ABC):
@@ -95,6 +178,6 @@ class NetworkAlgorithm(ABC):
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
         """Train by the one loop: see `Algorithm.fit`."""
-        from tasks.train.network_fit import fit_network
+        from tasks.train.loop.fit import fit_network
 
         return fit_network(self, data, settings, context)

@@ -68,3 +68,6 @@ class RandomForest(ScikitLearnAlgorithm):
             min_samples_leaf=settings.min_rows_in_leaf,
             random_state=seed,
         )
+
+
+ALGORITHMS = (RandomForest(),)

@@ -9,19 +9,19 @@ from pydantic import Field
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
-from tasks.train.algorithms.network_algorithm import NetworkAlgorithm, NetworkHyperparameters
+from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkAlgorithm
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from tasks.train.augmentation import Augmentation
+    from tasks.train.loop.augmentation import Augmentation
 
 SMALLEST_SIDE_PX = 8
 """Three poolings leave at least one pixel of this."""
 
 
-class SixLayerCnnHyperparameters(NetworkHyperparameters):
+class SixLayerCnnHyperparameters(ImageHyperparameters):
     """Settings of the six-layer network."""
 
     width: int = Field(
@@ -32,12 +32,6 @@ class SixLayerCnnHyperparameters(NetworkHyperparameters):
     )
     dropout: float = Field(
         default=0.1, ge=0, lt=1, description="Share of the features left out before the last layer."
-    )
-    shift_px: int = Field(
-        default=1, ge=0, le=64, description="Largest random shift of a training image, in pixels."
-    )
-    horizontal_flip: bool = Field(
-        default=False, description="Mirror every other training image; not for digits or text."
     )
 
 
@@ -101,9 +95,12 @@ class SixLayerCnn(NetworkAlgorithm):
 
     def augmentation(self, settings: AlgorithmSettings) -> Augmentation | None:
         """Small shifts, and mirroring where asked for."""
-        from tasks.train.augmentation import ShiftAndFlip
+        from tasks.train.loop.augmentation import ShiftAndFlip
 
         assert isinstance(settings, SixLayerCnnHyperparameters)
         if not settings.shift_px and not settings.horizontal_flip:
             return None
         return ShiftAndFlip(settings.shift_px, settings.horizontal_flip)
+
+
+ALGORITHMS = (SixLayerCnn(),)

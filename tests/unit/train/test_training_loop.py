@@ -12,8 +12,8 @@ import torch
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
-from tasks.train.augmentation import ShiftAndFlip
-from tasks.train.loop import LoopSettings, learning_rate
+from tasks.train.loop.augmentation import ShiftAndFlip
+from tasks.train.loop.loop import LoopSettings, learning_rate
 from tests.helpers.striped import fit_striped, striped
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.train.callbacks.callback import Callback
-from tasks.train.checkpoint import CheckpointFolder
-from tasks.train.world import World
+from tasks.train.loop.callbacks.callback import Callback
+from tasks.train.loop.checkpoint import CheckpointFolder
+from tasks.train.loop.world import World
 
 if TYPE_CHECKING:
-    from tasks.train.loop import TrainingState
+    from tasks.train.loop.loop import TrainingState
 
 
 class KeepCheckpoints(Callback):

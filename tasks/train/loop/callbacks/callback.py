@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tasks.train.loop import TrainingState
+    from tasks.train.loop.loop import TrainingState
 
 
 class Callback:

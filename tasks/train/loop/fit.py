@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tasks.train import loop
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, Rows, TrainingData
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm, NetworkHyperparameters
-from tasks.train.callbacks.callback import Callback
-from tasks.train.callbacks.checkpoints import KeepCheckpoints
-from tasks.train.callbacks.early_stopping import EarlyStopping
-from tasks.train.callbacks.limits import Limits
-from tasks.train.callbacks.report import ReportMetrics
-from tasks.train.checkpoint import CheckpointFolder, restore
-from tasks.train.communicators.communicator import Communicator, broadcast_bytes
-from tasks.train.communicators.single import SingleProcess
+from tasks.train.loop import loop
+from tasks.train.loop.callbacks.callback import Callback
+from tasks.train.loop.callbacks.checkpoints import KeepCheckpoints
+from tasks.train.loop.callbacks.early_stopping import EarlyStopping
+from tasks.train.loop.callbacks.limits import Limits
+from tasks.train.loop.callbacks.report import ReportMetrics
+from tasks.train.loop.checkpoint import CheckpointFolder, restore
+from tasks.train.loop.communicators.communicator import Communicator, broadcast_bytes
+from tasks.train.loop.communicators.single import SingleProcess
+from tasks.train.loop.objective import CrossEntropy, Objective, SquaredError
+from tasks.train.loop.world import World
 from tasks.train.models.network import NetworkModel, Scale, channels_last_
-from tasks.train.objective import CrossEntropy, Objective, SquaredError
-from tasks.train.world import World
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

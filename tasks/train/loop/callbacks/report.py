@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.train.algorithms.algorithm import Report
-from tasks.train.callbacks.callback import Callback
-from tasks.train.world import World
+from tasks.train.loop.callbacks.callback import Callback
+from tasks.train.loop.world import World
 
 if TYPE_CHECKING:
-    from tasks.train.loop import TrainingState
+    from tasks.train.loop.loop import TrainingState
 
 
 class ReportMetrics(Callback):

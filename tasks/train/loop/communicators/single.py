@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from tasks.train.world import World
+from tasks.train.loop.world import World
 
 
 class SingleProcess:

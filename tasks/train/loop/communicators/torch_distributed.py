@@ -7,7 +7,7 @@ import os
 import torch.distributed
 from torch import Tensor
 
-from tasks.train.world import World
+from tasks.train.loop.world import World
 
 
 class TorchRanks:

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tasks.train.world import World
+from tasks.train.loop.world import World
 
 
 class Communicator(Protocol):

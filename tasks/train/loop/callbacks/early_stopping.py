@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.train.callbacks.callback import Callback
+from tasks.train.loop.callbacks.callback import Callback
 
 if TYPE_CHECKING:
-    from tasks.train.loop import TrainingState
+    from tasks.train.loop.loop import TrainingState
 
 
 class EarlyStopping(Callback):

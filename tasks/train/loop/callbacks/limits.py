@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tasks.train.callbacks.callback import Callback
+from tasks.train.loop.callbacks.callback import Callback
 
 if TYPE_CHECKING:
-    from tasks.train.loop import TrainingState
+    from tasks.train.loop.loop import TrainingState
 
 
 class Limits(Callback):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import horovod.torch as hvd
 from torch import Tensor
 
-from tasks.train.world import World
+from tasks.train.loop.world import World
 
 
 class HorovodRanks:

@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from tasks.train.loop import TrainingState
+    from tasks.train.loop.loop import TrainingState
 
 _NAME = re.compile(r"^epoch-(\d{6})-([0-9a-f]{16})\.safetensors$")
 _KEPT = 2

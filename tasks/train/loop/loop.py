@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from tasks.errors import InvalidSettings
 from tasks.train.algorithms.algorithm import Metrics
-from tasks.train.augmentation import Augmentation
-from tasks.train.callbacks.callback import Callback
-from tasks.train.communicators.communicator import Communicator, average_gradients
+from tasks.train.loop.augmentation import Augmentation
+from tasks.train.loop.callbacks.callback import Callback
+from tasks.train.loop.communicators.communicator import Communicator, average_gradients
+from tasks.train.loop.objective import Objective
 from tasks.train.models.network import Scale
-from tasks.train.objective import Objective
 
 
 @dataclass(frozen=True)
