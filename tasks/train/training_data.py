@@ -11,10 +11,14 @@ from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import Rows, TrainingData
 
 
-def read_training_data(store: DatasetStore, ref: DatasetRef) -> TrainingData:
+def read_training_data(store: DatasetStore, ref: DatasetRef, fold: int | None = 0) -> TrainingData:
     """Read the train and validation splits of a preprocessed version into memory.
 
-    A version that is divided for cross-validation has no validation split; its first fold is one.
+    Args:
+        store: Where the version is.
+        ref: The version.
+        fold: The fold that stands in for the validation split of a version that is divided for
+            cross-validation, and has none; None leaves all rows for training.
 
     Raises:
         InvalidData: Nothing can be learned from the rows: one class, one row, no feature.
@@ -23,8 +27,8 @@ def read_training_data(store: DatasetStore, ref: DatasetRef) -> TrainingData:
     validation: ImageSplit | TableSplit | None = None
     if manifest.splits.get("validation"):
         train, validation = read_split(store, ref, "train"), read_split(store, ref, "validation")
-    elif manifest.folds:
-        train, validation = read_fold(store, ref, 0)
+    elif manifest.folds and fold is not None:
+        train, validation = read_fold(store, ref, fold)
     else:
         train = read_split(store, ref, "train")
     inputs = tuple(map(str, train.features.columns)) if isinstance(train, TableSplit) else ()

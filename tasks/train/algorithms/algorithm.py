@@ -7,7 +7,7 @@ arrays. Everything around that (data versions, MLflow, preprocessing) is the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Required, TypeAlias, TypedDict
@@ -122,6 +122,7 @@ class FitContext:
         max_time_s: Longest fitting time, after which the best model so far is taken; None is no limit.
         should_stop: Asked after each step; True ends the fit with the best model so far.
         threads: Processor threads to use at most; None is a fair share of those that there are.
+        gpus: GPUs to use; 0 stays on the processor, None takes one where there is one.
         start_from: Weights to start from, a safetensors file of the same network or, for a network of
             transformers, a folder with pretrained ones; None starts from random ones.
         world: This process's place among the ranks.
@@ -135,6 +136,7 @@ class FitContext:
     max_time_s: float | None = None
     should_stop: Callable[[], bool] = never
     threads: int | None = None
+    gpus: int | None = None
     start_from: Path | None = None
     world: World = field(default_factory=World)
     communicator: Communicator | None = None
@@ -221,6 +223,15 @@ class Algorithm(Protocol):
 
     def suitability(self, data: Characteristics) -> Suitability:
         """How well it suits data of a problem that it can learn: a sweep's order, and its reason."""
+        ...
+
+    def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
+        """Settings to fit on all rows, without any to stop by.
+
+        Args:
+            settings: Those of the folds' fits.
+            best_epochs: The epoch, from 1, at which each fold's fit was best.
+        """
         ...
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:

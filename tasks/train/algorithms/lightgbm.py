@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -74,6 +76,10 @@ class Lightgbm:
             f"usually the most accurate on tables with as many rows ({data.train_rows:,})",
             "many columns are categories, which trees split well" if mixed else "",
         )
+
+    def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
+        """As many rounds as the folds' best: see `Algorithm.refit_settings`."""
+        return settings.model_copy(update={"rounds": round(statistics.fmean(best_epochs))})
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
         """Boost until the validation loss stops falling: see `Algorithm.fit`."""

@@ -6,7 +6,9 @@ An algorithm of this kind only says how its network is built.
 from __future__ import annotations
 
 import math
+import statistics
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
@@ -175,6 +177,10 @@ class NetworkAlgorithm(ABC):
     def augmentation(self, settings: AlgorithmSettings) -> Augmentation | None:
         """How training inputs are varied; None leaves them as they are."""
         return None
+
+    def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
+        """As many epochs as the folds' best: see `Algorithm.refit_settings`."""
+        return settings.model_copy(update={"epochs": round(statistics.fmean(best_epochs))})
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
         """Train by the one loop: see `Algorithm.fit`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.refs import Problem
@@ -32,6 +33,10 @@ class ScikitLearnAlgorithm(ABC):
     @abstractmethod
     def estimator(self, problem: Problem, settings: Any, seed: int) -> BaseEstimator:
         """Build the unfitted estimator."""
+
+    def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
+        """The same: see `Algorithm.refit_settings`."""
+        return settings
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
         """Fit the estimator once and report once: see `Algorithm.fit`."""

@@ -44,7 +44,7 @@ def fit_network(
     assert isinstance(settings, NetworkHyperparameters)
     communicator: Communicator = context.communicator or SingleProcess()
     world = communicator.world
-    device = torch.device("cuda", world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    device = _device(context.gpus, world)
     epochs = settings.epochs_for(len(data.train), world.size)
     loop_settings = loop.LoopSettings(
         epochs=epochs,
@@ -102,6 +102,13 @@ def fit_network(
         {"algorithm": algorithm.name, "hyperparameters": settings.model_dump(mode="json")},
     )
     return Fit(model, tuple(state.history), state.best_epoch, ended, state.elapsed_s)
+
+
+def _device(gpus: int | None, world: World) -> torch.device:
+    """This rank's GPU, unless there is none or none is to be used."""
+    if gpus == 0 or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", world.local_rank)
 
 
 def _scale(data: TrainingData) -> Scale:
