@@ -17,10 +17,10 @@ from prefect.runtime import flow_run
 from blocks.mlflow_server import MlflowServer
 from blocks.ray_cluster import RayCluster
 from tasks.cache import StepCache
-from tasks.data.task import open_store
+from tasks.data.task import asking_user, open_store
 from tasks.home import home
 from tasks.refs import DatasetRef, StudyRef
-from tasks.train.tags import FLOW_RUN_TAG
+from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG
 from tasks.tune.config import TuneConfig
 from tasks.tune.scratch import scratch_folder
 
@@ -88,7 +88,7 @@ class Workplace:
 @contextmanager
 def workplace(site: str) -> Iterator[Workplace]:
     """Connect Ray, and give a scratch folder; both end with the block."""
-    tags = {FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {}
+    tags = {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
     client = cast(MlflowServer, MlflowServer.load(site)).client()
     with (
         scratch_folder(home() / "work" / "search", str(flow_run.id or "no-flow-run")) as folder,
