@@ -212,11 +212,20 @@ class Algorithm(Protocol):
             it is told otherwise.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    summary: ClassVar[str]
-    problems: ClassVar[frozenset[Problem]]
-    usual_search: ClassVar[dict[str, SearchRange]]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def summary(self) -> str: ...
+
+    @property
+    def problems(self) -> frozenset[Problem]: ...
+
+    @property
+    def usual_search(self) -> dict[str, SearchRange]: ...
 
     @property
     def Hyperparameters(self) -> type[AlgorithmSettings]: ...  # noqa: N802 - it is a class

@@ -9,6 +9,7 @@ import math
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import AliasChoices, Field
@@ -148,13 +149,16 @@ class ImageHyperparameters(NetworkHyperparameters):
 
 
 class NetworkAlgorithm(ABC):
-    """Base of the algorithms that train a PyTorch network by the one loop."""
+    """Base of the algorithms that train a PyTorch network by the one loop.
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    summary: ClassVar[str]
+    A family of sizes is one class with an instance a size, each with a name, title and settings of its own.
+    """
+
+    name: str
+    title: str
+    summary: str
     problems: ClassVar[frozenset[Problem]]
-    Hyperparameters: ClassVar[type[NetworkHyperparameters]]
+    Hyperparameters: type[NetworkHyperparameters]
     usual_search: ClassVar[dict[str, SearchRange]]
 
     @abstractmethod
@@ -181,6 +185,24 @@ class NetworkAlgorithm(ABC):
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """As many epochs as the folds' best: see `Algorithm.refit_settings`."""
         return settings.model_copy(update={"epochs": round(statistics.fmean(best_epochs))})
+
+    def load_weights(self, network: nn.Module, path: Path, input_shape: tuple[int, ...]) -> str:
+        """Put weights that were learned before into a new network, in place.
+
+        Args:
+            network: As `network` built it.
+            path: A safetensors file with the weights of the very same network.
+            input_shape: Shape of one input, as `network` was told.
+
+        Returns:
+            What was taken and what was not, for the log.
+
+        Raises:
+            InvalidSettings: There is no such file, it is not safetensors, or its weights do not fit.
+        """
+        from tasks.train.networks.weights import load_whole
+
+        return load_whole(network, path, self.title)
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
         """Train by the one loop: see `Algorithm.fit`."""

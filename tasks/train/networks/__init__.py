@@ -1,0 +1,1 @@
+"""Modules that networks are made of, and weights that they start from. Imported only to build one."""
