@@ -14,15 +14,17 @@ from mlflow.exceptions import MlflowException
 from tasks.errors import NotFound
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.metric_stream import MetricStream
+from tasks.train.system_metrics import PREFIX as SYSTEM_PREFIX
+from tasks.train.system_metrics import SystemMetrics
 from tasks.train.tags import STATUS_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MLFLOW_DIGEST_LENGTH = 36
-STREAM_INTERVAL_S = 0.5
-MOST_METRICS = 1000
-"""Metrics that MLflow takes in one call."""
+_LAST_WORDS_S = 5.0
+"""How long a run that ends early waits for metrics that MLflow has not taken yet."""
 _PARAM_LENGTH = 6000
 
 
@@ -38,8 +40,7 @@ class TrackedRun:
         self.client = client
         self.run_id = run_id
         self.ended_as = "succeeded"
-        self._waiting: list[Metric] = []
-        self._sent_at = 0.0
+        self._metrics = MetricStream(lambda metrics: client.log_batch(run_id, metrics=metrics))
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags, all in one call."""
@@ -58,18 +59,20 @@ class TrackedRun:
         )
 
     def stream(self, values: Metrics, step: int) -> None:
-        """Log metrics soon: those of quick steps go together, so that logging does not slow a fit."""
-        now_ms = int(time.time() * 1000)
-        self._waiting += [Metric(key, value, now_ms, step) for key, value in values.items()]
-        if time.monotonic() - self._sent_at >= STREAM_INTERVAL_S:
-            self.flush()
+        """Log metrics soon, from a thread, so that logging does not slow a fit."""
+        self._metrics.put(values, step)
+
+    def stream_steps(self, step: int, values: Metrics) -> None:
+        """Log metrics within epochs, which come under names of their own: see `StepReport`."""
+        self._metrics.put(values, step)
 
     def flush(self) -> None:
-        """Send what `stream` holds back."""
-        for start in range(0, len(self._waiting), MOST_METRICS):
-            self.client.log_batch(self.run_id, metrics=self._waiting[start : start + MOST_METRICS])
-        self._waiting = []
-        self._sent_at = time.monotonic()
+        """Wait until MLflow has what was streamed."""
+        self._metrics.flush()
+
+    def close(self) -> None:
+        """End the streaming; what MLflow has not taken yet gets a few seconds more."""
+        self._metrics.close(_LAST_WORDS_S)
 
     def complete(self, history: Sequence[Metrics]) -> None:
         """Log the epochs that MLflow lacks: those that a killed process finished but did not log."""
@@ -109,7 +112,7 @@ def tracked_run(
     resume: str | None = None,
     parent: str | None = None,
 ) -> Iterator[TrackedRun]:
-    """Open a run, and close it as it ended.
+    """Open a run, and close it as it ended; what it takes of this host is charted meanwhile.
 
     A run ends as `FINISHED` with the status tag `succeeded` (or what `ended_as` was set to), as
     `FAILED`/`failed` after an error, and as `KILLED`/`aborted` when the process is being stopped.
@@ -120,7 +123,7 @@ def tracked_run(
         name: The run's name for people.
         tags: Set at the beginning.
         resume: Id of an unfinished run to open again, whoever closed it and as what.
-        parent: Run that this one is nested below.
+        parent: Run that this one is nested below, on whose page the host is charted.
     """
     started = {**tags, STATUS_TAG: "running"}
     if resume:
@@ -132,8 +135,16 @@ def tracked_run(
             started["mlflow.parentRunId"] = parent
         made = client.create_run(experiment_id(client, experiment), run_name=name, tags=started)
         run = TrackedRun(client, made.info.run_id)
+    system = None if parent else SystemMetrics(run.stream, _samples(client, resume))
     try:
-        yield run
+        if system:
+            system.start()
+        try:
+            yield run
+        finally:
+            if system:
+                system.stop()
+        run.flush()
     except Exception:
         _close(run, "failed", RunStatus.FAILED)
         raise
@@ -177,6 +188,15 @@ def can_be_resumed(client: MlflowClient, run_id: str) -> bool:
     return bool(info.lifecycle_stage == "active" and info.status != "FINISHED")
 
 
+def _samples(client: MlflowClient, run_id: str | None) -> int:
+    """How many samples of the host an earlier attempt at a run has logged."""
+    if run_id is None:
+        return 0
+    metrics = client.get_run(run_id).data._metric_objs  # each with its last step, without its history
+    return max((metric.step + 1 for metric in metrics if metric.key.startswith(SYSTEM_PREFIX)), default=0)
+
+
 def _close(run: TrackedRun, status: str, state: int) -> None:
+    run.close()
     run.tag({STATUS_TAG: status})
     run.client.set_terminated(run.run_id, RunStatus.to_string(state))

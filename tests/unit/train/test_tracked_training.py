@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
@@ -27,7 +30,7 @@ from tasks.train.mlflow_model import download_bundle
 from tasks.train.tracking import experiment_id, tracked_run
 from tasks.train.train import find_run, train, verify_run
 from tests.helpers.models import SPECIES, iris_rows
-from tests.helpers.serving_stack import MlflowProcess
+from tests.helpers.serving_stack import MlflowProcess, wait_until
 from tests.helpers.stored_datasets import store_images, store_table
 from tests.helpers.trained import iris_dataset
 
@@ -317,3 +320,48 @@ def test_many_runs_may_be_the_first_to_name_a_dataset(client: MlflowClient, iris
             runs = [pool.submit(begin, f"iris{number}", together) for _ in range(6)]
             for run in runs:
                 assert len(client.get_run(run.result()).inputs.dataset_inputs) == 1
+
+
+def test_the_host_is_charted_while_a_run_lasts_and_goes_on_after_an_interruption(
+    client: MlflowClient,
+) -> None:
+    def charted() -> list[int]:
+        history = client.get_metric_history(run.run_id, "system/cpu_utilization_percentage")
+        return [metric.step for metric in history]
+
+    with suppress(KeyboardInterrupt), tracked_run(client, "charts", name="host", tags={}) as run:
+        wait_until(charted)
+        raise KeyboardInterrupt
+    names = set(client.get_run(run.run_id).data.metrics)
+    assert {f"system/{name}" for name in ("process_memory_usage_megabytes", "disk_usage_percentage")} < names
+    assert "system metrics" not in {thread.name for thread in threading.enumerate()}
+
+    with tracked_run(client, "charts", name="host", tags={}, resume=run.run_id):
+        wait_until(lambda: len(charted()) > 2)
+    steps = charted()
+    assert steps == list(range(len(steps))), "the second attempt wrote over the first"
+
+    with tracked_run(client, "charts", name="trial", tags={}, parent=run.run_id) as trial:
+        assert "system metrics" not in {thread.name for thread in threading.enumerate()}
+    assert not client.get_run(trial.run_id).data.metrics
+
+
+@pytest.mark.faults
+def test_a_fit_goes_on_without_mlflow_and_none_of_its_metrics_is_lost(tmp_path: Path) -> None:
+    server = MlflowProcess(tmp_path)
+    server.start()
+    try:
+        client = MlflowClient(server.uri)
+        with tracked_run(client, "lost", name="lost", tags={}) as run:
+            run.stream({"train_loss": 1.0}, 1)
+            wait_until(lambda: client.get_run(run.run_id).data.metrics)
+            server.stop()
+            for step in range(2, 200):
+                began = time.monotonic()
+                run.stream({"train_loss": 1 / step}, step)
+                assert time.monotonic() - began < 0.1
+            server.start()
+        history = client.get_metric_history(run.run_id, "train_loss")
+        assert [metric.step for metric in history] == list(range(1, 200))
+    finally:
+        server.stop()

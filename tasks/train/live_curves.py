@@ -1,0 +1,120 @@
+"""The learning curves so far as an SVG picture: drawn in a millisecond beside the loop, without matplotlib.
+
+It looks like the figure that the report draws at the end, from which it takes the colours of the splits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from tasks.train.algorithms.algorithm import Metrics
+
+QUANTITIES = ("loss", "accuracy", "rmse")
+COLOURS = {"train": "#0072b2", "validation": "#d55e00"}
+_INK, _MUTED, _RULE = "#1f2933", "#616e7c", "#e4e7eb"
+_WIDTH, _HEIGHT = 480, 270
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 46, 44
+_TICKS = 5
+
+Points = list[tuple[int, float]]
+
+
+def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str = "") -> str:
+    """Draw a panel a quantity, and in it a line a split.
+
+    Args:
+        epochs: Finished epochs with their metrics.
+        planned: Epochs that the fit will have at most: the width of the panels.
+        detail: What is trained.
+
+    Returns:
+        SVG; empty before two epochs are there to be joined by a line.
+    """
+    panels = {quantity: _curves(epochs, quantity) for quantity in QUANTITIES}
+    shown = {quantity: curves for quantity, curves in panels.items() if curves}
+    if not shown or len(epochs) < 2:
+        return ""
+    width = _WIDTH * len(shown)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT + 34}" width="{width}" '
+        f'height="{_HEIGHT + 34}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{_HEIGHT + 34}" fill="#ffffff"/>',
+        f'<text x="12" y="24" font-size="16" font-weight="bold" fill="{_INK}">'
+        f"Learning curves after {epochs[-1][0]} of {planned} epochs</text>",
+        f'<text x="{width - 12}" y="24" text-anchor="end" fill="{_MUTED}">{_escaped(detail)}</text>',
+    ]
+    for place, (quantity, curves) in enumerate(shown.items()):
+        parts.append(f'<g transform="translate({place * _WIDTH},34)">{_panel(quantity, curves, planned)}</g>')
+    return "".join([*parts, "</svg>"])
+
+
+def _curves(epochs: Sequence[tuple[int, Metrics]], quantity: str) -> dict[str, Points]:
+    curves = {
+        split: [
+            (epoch, metrics[f"{split}_{quantity}"])
+            for epoch, metrics in epochs
+            if math.isfinite(metrics.get(f"{split}_{quantity}", math.nan))
+        ]
+        for split in COLOURS
+    }
+    return {split: points for split, points in curves.items() if points}
+
+
+def _panel(quantity: str, curves: dict[str, Points], planned: int) -> str:
+    values = [value for points in curves.values() for _, value in points]
+    ticks = _ticks(min(values), max(values))
+    low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
+    last = max(planned, 2)
+
+    def across(epoch: float) -> float:
+        return _LEFT + (epoch - 1) / (last - 1) * (_WIDTH - _LEFT - _RIGHT)
+
+    def down(value: float) -> float:
+        return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+
+    parts = [f'<text x="{_LEFT}" y="20" font-size="13" fill="{_INK}">{quantity}</text>']
+    for tick in ticks:
+        y = down(tick)
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_RULE}"/>'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="{_MUTED}">{tick:.4g}</text>'
+        )
+    parts += [
+        f'<text x="{across(epoch):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle" '
+        f'fill="{_MUTED}">{epoch}</text>'
+        for epoch in sorted({max(1, round(1 + (last - 1) * part / 4)) for part in range(5)})
+    ]
+    parts.append(
+        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 8}" text-anchor="middle" '
+        f'fill="{_MUTED}">epoch</text>'
+    )
+    for place, (split, points) in enumerate(curves.items()):
+        colour = COLOURS[split]
+        line = " ".join(f"{across(epoch):.1f},{down(value):.1f}" for epoch, value in points)
+        x = _WIDTH - _RIGHT - 170 + 85 * place
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2" '
+            'stroke-linejoin="round"/>'
+            f'<circle cx="{across(points[-1][0]):.1f}" cy="{down(points[-1][1]):.1f}" r="3" fill="{colour}"/>'
+            f'<line x1="{x}" x2="{x + 16}" y1="16" y2="16" stroke="{colour}" stroke-width="2"/>'
+            f'<text x="{x + 20}" y="20" fill="{_INK}">{split}</text>'
+        )
+    return "".join(parts)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round values that lie around a range, some five of them."""
+    if high - low <= 1e-12 * max(abs(low), abs(high)):
+        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
+    rough = (high - low) / (_TICKS - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first = math.floor(low / step)
+    ticks = [0.0 if n == 0 else n * step for n in range(first, math.ceil(high / step) + 1)]
+    return ticks if all(a < b for a, b in pairwise(ticks)) else [low, high]
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

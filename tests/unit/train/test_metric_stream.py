@@ -1,0 +1,155 @@
+"""Metrics on their way to MLflow, and the view of a running fit: neither makes a fit wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import pytest
+from mlflow.entities import Metric
+
+from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.live import MOST_POINTS, Live, Standing
+from tasks.train.live_curves import live_curves
+from tasks.train.metric_stream import MOST_METRICS, MetricStream
+from tests.helpers.serving_stack import wait_until
+
+
+class Server:
+    """Takes metrics while it is up; counts the calls."""
+
+    def __init__(self) -> None:
+        self.up = threading.Event()
+        self.answers = threading.Event()
+        self.answers.set()
+        self.calls = 0
+        self.got: list[Metric] = []
+
+    def send(self, metrics: list[Metric]) -> None:
+        self.calls += 1
+        assert len(metrics) <= MOST_METRICS
+        self.answers.wait(20)
+        if not self.up.is_set():
+            raise ConnectionError("nobody is there")
+        self.got += metrics
+
+
+def test_putting_does_not_wait_and_what_could_not_be_sent_is_sent_later() -> None:
+    server = Server()
+    server.answers.clear()  # hangs
+    stream = MetricStream(server.send, every_s=0.01)
+    stream.put({"loss": 1.0}, 1)
+    wait_until(lambda: server.calls)
+    started = time.monotonic()
+    for step in range(2, 3001):
+        stream.put({"loss": 1 / step, "accuracy": 0.5}, step)
+    assert time.monotonic() - started < 1, "put waited for the server"
+    server.answers.set()  # answers now, and refuses
+    wait_until(lambda: server.calls > 2)
+    assert not server.got
+    server.up.set()
+    stream.flush()
+    assert [metric.step for metric in server.got if metric.key == "loss"] == list(range(1, 3001))
+    stream.close(5)
+
+
+def test_an_end_without_a_server_raises_where_it_is_asked_for_and_is_soon() -> None:
+    server = Server()
+    stream = MetricStream(server.send, every_s=0.01)
+    stream.put({"loss": 1.0}, 1)
+    with pytest.raises(ConnectionError):
+        stream.flush()
+    server.answers.clear()
+    started = time.monotonic()
+    stream.close(0.3)
+    assert time.monotonic() - started < 3
+    server.answers.set()
+
+
+def test_what_waits_is_bounded_and_keeps_both_ends_of_a_curve() -> None:
+    server = Server()
+    stream = MetricStream(server.send, every_s=60, most_waiting=100)
+    for step in range(1, 1001):
+        stream.put({"loss": 1.0}, step)
+    server.up.set()
+    stream.flush()
+    steps = [metric.step for metric in server.got]
+    assert len(steps) <= 101
+    assert (steps[0], steps[-1]) == (1, 1000)
+    assert steps == sorted(set(steps))
+
+
+def test_what_is_left_goes_at_the_end() -> None:
+    server = Server()
+    server.up.set()
+    stream = MetricStream(server.send, every_s=60)
+    stream.put({"loss": 1.0}, 1)
+    stream.close(5)
+    assert len(server.got) == 1
+
+
+def test_a_fit_is_shown_while_it_runs_and_as_it_ended() -> None:
+    shown: list[Standing] = []
+    with Live(shown.append, every_s=0.02) as live:
+        live(1, 9, {"train_loss": 1.0})
+        wait_until(lambda: shown)
+        for epoch in range(2, 10):
+            live(epoch, 9, {"train_loss": 1 / epoch})
+    assert not shown[0].ended
+    assert shown[-1].ended
+    assert shown[-1].epoch == 9
+    assert [epoch for epoch, _ in shown[-1].curves] == list(range(1, 10))
+    assert len(shown) <= 10
+
+
+def test_a_view_that_fails_or_hangs_does_not_reach_the_fit() -> None:
+    def show(standing: Standing) -> None:
+        calls.append(standing.epoch)
+        time.sleep(0.05)
+        raise OSError("the page is away")
+
+    calls: list[int] = []
+    with Live(show, every_s=0.01) as live:
+        started = time.monotonic()
+        for epoch in range(1, 50_001):
+            live(epoch, 50_000, {"train_loss": 1.0})
+        heard_s = time.monotonic() - started
+    assert calls[-1] == 50_000
+    assert heard_s < 5
+    # Showing took 0.05 s, so the next came a hundred times that later, or at the end.
+    assert len(calls) <= 2
+
+
+def test_long_curves_are_thinned() -> None:
+    shown: list[Standing] = []
+    with Live(shown.append) as live:
+        for epoch in range(1, 10_001):
+            live(epoch, 10_000, {"train_loss": 1.0})
+    kept = [epoch for epoch, _ in shown[-1].curves]
+    assert kept[-1] == 10_000
+    assert MOST_POINTS // 3 < len(kept) <= MOST_POINTS + 1
+    gaps = {b - a for a, b in pairwise(kept[:-1])}
+    assert len(gaps) == 1, "not even"
+
+
+@pytest.mark.parametrize(
+    "values", [[1.0, 0.5, 0.2], [0.0, 0.0], [3e-9, 2e-9], [-5.0, 40.0], [float("nan"), 1.0, 2.0], [7.0, 7.0]]
+)
+def test_curves_so_far_are_a_picture(values: list[float]) -> None:
+    epochs: list[tuple[int, Metrics]] = [
+        (epoch, {"train_loss": value, "validation_loss": value / 2, "train_accuracy": 0.5})
+        for epoch, value in enumerate(values, start=1)
+    ]
+    root = ET.fromstring(live_curves(epochs, 10, "a <b> & c"))
+    lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert len(lines) == 3
+    for line in lines:
+        points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
+        assert len(points) >= 2
+        assert all(0 <= x <= 480 and 0 <= y <= 270 for x, y in points)
+
+
+def test_one_epoch_has_no_curve() -> None:
+    assert live_curves([(1, {"train_loss": 1.0})], 5) == ""
