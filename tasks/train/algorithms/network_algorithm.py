@@ -179,8 +179,20 @@ class NetworkAlgorithm(ABC):
         """
 
     def augmentation(self, settings: AlgorithmSettings) -> Augmentation | None:
-        """How training inputs are varied; None leaves them as they are."""
-        return None
+        """How training inputs are varied: as settings of images say; None leaves them as they are."""
+        if not isinstance(settings, ImageHyperparameters):
+            return None
+        from tasks.train.loop.augmentation import ImageAugmentation
+
+        augmentation = ImageAugmentation(
+            settings.shift_px,
+            settings.horizontal_flip,
+            settings.rotation_degrees,
+            settings.zoom_percent,
+            settings.brightness_percent,
+            settings.erase_percent,
+        )
+        return None if augmentation == ImageAugmentation() else augmentation
 
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """As many epochs as the folds' best: see `Algorithm.refit_settings`."""

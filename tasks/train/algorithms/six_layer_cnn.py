@@ -15,8 +15,6 @@ from tasks.train.algorithms.suitability import Characteristics, Suitability, sui
 if TYPE_CHECKING:
     from torch import nn
 
-    from tasks.train.loop.augmentation import Augmentation
-
 SMALLEST_SIDE_PX = 8
 """Three poolings leave at least one pixel of this."""
 
@@ -92,15 +90,6 @@ class SixLayerCnn(NetworkAlgorithm):
             nn.Linear(before, outputs),
         ]
         return nn.Sequential(*layers)
-
-    def augmentation(self, settings: AlgorithmSettings) -> Augmentation | None:
-        """Small shifts, and mirroring where asked for."""
-        from tasks.train.loop.augmentation import ShiftAndFlip
-
-        assert isinstance(settings, SixLayerCnnHyperparameters)
-        if not settings.shift_px and not settings.horizontal_flip:
-            return None
-        return ShiftAndFlip(settings.shift_px, settings.horizontal_flip)
 
 
 ALGORITHMS = (SixLayerCnn(),)

@@ -1,7 +1,7 @@
 """The one training loop. A single process, a rank among many and a trial of a study all run it.
 
-Every random choice is a function of (seed, epoch, rank), and the learning rate one of the step, so a
-training that was killed and taken up again from the checkpoint of an epoch ends with the same weights
+Every random choice is a function of (seed, epoch, step, rank), and the learning rate one of the step, so
+a training that was killed and taken up again from the checkpoint of any step ends with the same weights
 as one that was not.
 """
 
@@ -9,110 +9,73 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from tasks.errors import InvalidSettings
 from tasks.train.algorithms.algorithm import Metrics
-from tasks.train.loop.augmentation import Augmentation
+from tasks.train.loop.batches import Batches
 from tasks.train.loop.callbacks.callback import Callback
 from tasks.train.loop.communicators.communicator import Communicator, average_gradients
 from tasks.train.loop.objective import Objective
-from tasks.train.models.network import Scale
+from tasks.train.loop.precision import autocast
+from tasks.train.loop.schedules import share_of_highest
+from tasks.train.loop.seeds import seed_step
+from tasks.train.loop.state import TrainingState
+from tasks.train.loop.weight_averaging import average_in_
+
+CHECKED_EVERY_STEPS = 50
+"""Steps between two looks at whether the loss is still a number; each waits for a GPU once."""
 
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How the loop optimises; see `NetworkHyperparameters` for the meaning of each."""
+    """How the loop optimises; see `NetworkHyperparameters` for the meaning of each.
+
+    Attributes:
+        warmup: Share of the steps, 0 to 1.
+        autocast: Number format of the heavy operations; None is float32.
+    """
 
     epochs: int
-    batch_size_per_rank: int
     learning_rate: float
-    weight_decay: float
+    schedule: str
     warmup: float
+    gradient_clip_norm: float | None
+    weight_averaging: float
+    compile: bool
     seed: int
     autocast: torch.dtype | None
     device: torch.device
-    max_time_s: float | None = None
-
-
-@dataclass(frozen=True)
-class TensorRows:
-    """Rows of a split in memory.
-
-    Attributes:
-        inputs: uint8 `[n, h, w, c]` or float32 `[n, features]`.
-        labels: int64 `[n]`, or float32 `[n]` scaled to mean 0 and deviation 1.
-    """
-
-    inputs: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-
-@dataclass
-class TrainingState:
-    """Everything that changes while the loop runs: what a checkpoint holds.
-
-    Attributes:
-        network: The network in training.
-        optimiser: Its AdamW.
-        epoch: Finished epochs.
-        history: Metrics of the finished epochs.
-        best_epoch: Epoch with the lowest watched loss, from 1; 0 before the first.
-        best_weights: A copy of the network's state at that epoch.
-        elapsed_s: Time spent in the loop, in this process and in those before it.
-    """
-
-    network: nn.Module
-    optimiser: torch.optim.AdamW
-    epoch: int = 0
-    history: list[Metrics] = field(default_factory=list)
-    best_epoch: int = 0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    elapsed_s: float = 0.0
-
-
-def new_state(network: nn.Module, settings: LoopSettings) -> TrainingState:
-    """The state before the first epoch."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]  # biases and normalisation keep their size
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return TrainingState(network, torch.optim.AdamW(groups, lr=settings.learning_rate))
 
 
 def run(
     state: TrainingState,
-    train: TensorRows,
-    validation: TensorRows | None,
+    train: Batches,
+    validation: Batches | None,
     *,
     objective: Objective,
-    scale: Scale,
     settings: LoopSettings,
     communicator: Communicator,
-    augmentation: Augmentation | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> str:
     """Train until the epochs are done or a callback ends it.
 
+    Ended within an epoch, the epochs before it count and the weights since are left; ended within the
+    first, that short epoch is the model.
+
     Args:
         state: Where to start from; changed in place.
-        train: Rows to fit, the same on every rank; each rank works on its share.
+        train: Rows to fit; each rank works on its share.
         validation: Rows to watch; None watches the training loss.
         objective: Loss and metrics.
-        scale: Makes network inputs of raw ones.
         settings: How to optimise.
         communicator: The ranks.
-        augmentation: Varies training inputs.
-        callbacks: Called in this order after each epoch.
+        callbacks: Told and asked in this order.
 
     Returns:
         Why it ended: `finished`, or what a callback said.
@@ -120,180 +83,172 @@ def run(
     Raises:
         InvalidSettings: The loss is no longer a finite number.
     """
-    network = state.network
-    for tensor in network.state_dict().values():
-        communicator.broadcast_(tensor)
-    started = time.monotonic() - state.elapsed_s
+    clock = _Clock()
+    state.start_alike_(communicator)
+    forward = torch.compile(state.network) if settings.compile else state.network
     watched = "train_loss" if validation is None else "validation_loss"
 
     while state.epoch < settings.epochs:
-        reason = _first_reason(callbacks, state, communicator)
-        if reason:
-            return reason
+        state.elapsed_s += clock.lap_s()
+        cut = _agreed_end(state, callbacks, communicator)
+        if not cut:
+            cut = _train_epoch(state, forward, train, objective, settings, communicator, callbacks, clock)
+        if cut and state.epoch:
+            return cut
 
-        epoch_started = time.monotonic()
-        seed_epoch(settings.seed, state.epoch, communicator.world.rank)
-        sums = torch.zeros(3, dtype=torch.float64)  # loss, score, rows
-        network.train()
-        for step, (inputs, labels) in _batches(train, state.epoch, settings, communicator, augmentation):
-            for group in state.optimiser.param_groups:
-                group["lr"] = learning_rate(step, _steps(train, settings, communicator), settings)
-            with _precision(settings):
-                raw = network(scale.apply(inputs))
-            raw = raw.float()
-            loss = objective.loss(raw, labels)
-            state.optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            out_of_time = (
-                settings.max_time_s is not None and time.monotonic() - started >= settings.max_time_s
-            )
-            cut = average_gradients(communicator, network.parameters(), vote=out_of_time)
-            state.optimiser.step()
-            with torch.no_grad():
-                sums += (
-                    torch.stack(
-                        [loss.detach() * len(labels), objective.score(raw, labels), torch.tensor(len(labels))]
-                    )
-                    .double()
-                    .cpu()
-                )
-            if cut:
-                break
-
-        _average_statistics(network, communicator)
-        metrics = _metrics("train", sums, objective, communicator)
-        if not math.isfinite(metrics["train_loss"]):
-            raise InvalidSettings(
-                f"the training loss is {metrics['train_loss']} in epoch {state.epoch + 1}",
-                where="hyperparameters",
-                mend="lower learning_rate, or use precision float32",
-            )
-        trained_s = time.monotonic() - epoch_started
+        state.spend(clock.lap_s())
+        state.bring_together_(communicator)
+        metrics = _metrics("train", state.sums, objective)
+        _refuse_unless_finite(metrics["train_loss"], "training", state)
+        last_step = state.epoch * train.steps + state.step - 1
+        metrics["learning_rate"] = learning_rate(last_step, train.steps, settings)
+        metrics["rows_per_s"] = float(state.sums[2]) * communicator.world.size / state.epoch_elapsed_s
         if validation is not None:
-            metrics |= _validate(network, validation, objective, scale, settings, communicator)
-        metrics["learning_rate"] = float(state.optimiser.param_groups[0]["lr"])
-        metrics["rows_per_s"] = float(sums[2]) * communicator.world.size / trained_s
-        metrics["epoch_time_s"] = time.monotonic() - epoch_started
+            metrics |= _validate(state.kept, validation, objective, settings, communicator)
+            _refuse_unless_finite(metrics["validation_loss"], "validation", state)
+        state.spend(clock.lap_s())
+        metrics["epoch_time_s"] = state.epoch_elapsed_s
 
         state.epoch += 1
         state.history.append(metrics)
         if not state.best_epoch or metrics[watched] < state.history[state.best_epoch - 1][watched]:
             state.best_epoch = state.epoch
-            state.best_weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
-        state.elapsed_s = time.monotonic() - started
+            state.best_weights = {k: v.detach().clone() for k, v in state.kept.state_dict().items()}
+        state.begin_epoch()
         for callback in callbacks:
             callback.after_epoch(state)
+        if cut:
+            return cut
     return "finished"
 
 
-def learning_rate(step: int, steps_an_epoch: int, settings: LoopSettings) -> float:
-    """One cycle: up along a cosine to the highest rate, then down along another to nearly nothing."""
-    steps = steps_an_epoch * settings.epochs
-    warmup = settings.warmup * steps
-    if step < warmup:
-        start, progress = 0.04, (step + 1) / (warmup + 1)
-        return settings.learning_rate * (start + (1 - start) * (1 - math.cos(math.pi * progress)) / 2)
-    progress = (step - warmup) / max(steps - warmup, 1)
-    return settings.learning_rate * max(1e-4, (1 + math.cos(math.pi * progress)) / 2)
-
-
-def seed_epoch(seed: int, epoch: int, rank: int) -> None:
-    """Start the global random numbers (dropout) of one epoch on one rank."""
-    torch.manual_seed(_mixed(seed, epoch, rank))
-
-
-def _mixed(*numbers: int) -> int:
-    """One 63-bit seed of several numbers, different for different ones."""
-    mixed = 0
-    for number in numbers:
-        mixed = (mixed * 6364136223846793005 + number + 1442695040888963407) % 2**63
-    return mixed
-
-
-def _steps(rows: TensorRows, settings: LoopSettings, communicator: Communicator) -> int:
-    """Steps of an epoch: the same number of full batches on every rank, at least one."""
-    return max(1, len(rows) // communicator.world.size // settings.batch_size_per_rank)
-
-
-def _batches(
-    rows: TensorRows,
-    epoch: int,
+def _train_epoch(
+    state: TrainingState,
+    forward: Callable[[Tensor], Tensor],
+    train: Batches,
+    objective: Objective,
     settings: LoopSettings,
     communicator: Communicator,
-    augmentation: Augmentation | None,
-) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-    """This rank's batches of one epoch, each with the number of its step since the training began.
+    callbacks: Sequence[Callback],
+    clock: _Clock,
+) -> str | None:
+    """The steps of one epoch that are not done yet; returns why it was ended before the last of them."""
+    network, rank = state.network, communicator.world.rank
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    network.train()
+    with closing(train.of_epoch(state.epoch, first=state.step)) as batches:
+        for inputs, targets in batches:
+            seed_step(settings.device, settings.seed, state.epoch, state.step, rank)
+            for group in state.optimiser.param_groups:
+                group["lr"] = learning_rate(state.epoch * train.steps + state.step, train.steps, settings)
 
-    All ranks shuffle alike and take every `size`-th row; rows that fill no batch wait for another epoch.
-    """
-    world = communicator.world
-    shuffle = torch.Generator().manual_seed(_mixed(settings.seed, epoch))
-    order = torch.randperm(len(rows), generator=shuffle)[world.rank :: world.size]
-    variation = torch.Generator().manual_seed(_mixed(settings.seed, epoch, world.rank))
-    steps = _steps(rows, settings, communicator)
-    for number in range(steps):
-        chosen = order[number * settings.batch_size_per_rank : (number + 1) * settings.batch_size_per_rank]
-        inputs = rows.inputs[chosen]
-        if augmentation is not None:
-            inputs = augmentation(inputs, variation)
-        yield (
-            epoch * steps + number,
-            (inputs.to(settings.device), rows.labels[chosen].to(settings.device)),
-        )
+            with autocast(settings.device, settings.autocast):
+                raw = forward(inputs)
+            raw = raw.float()
+            loss = objective.loss(raw, targets)
+            state.optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            with torch.no_grad():
+                state.sums[:2] += objective.counts(raw, targets.plain)
+                state.sums[2] += len(inputs)
+            state.step += 1
+            state.steps_done += 1
+            state.spend(clock.lap_s())
+
+            wanted = any(c.wants_to_end(state) or c.wants_to_pause(state) for c in callbacks)
+            wanted = average_gradients(communicator, parameters, vote=wanted)
+            if settings.gradient_clip_norm is not None:
+                nn.utils.clip_grad_norm_(parameters, settings.gradient_clip_norm)
+            state.optimiser.step()
+            if state.averaged is not None:
+                average_in_(state.averaged, network, settings.weight_averaging, state.steps_done)
+
+            if wanted or state.steps_done % CHECKED_EVERY_STEPS == 0:
+                loss_sum = state.sums[0].clone()
+                communicator.average_(loss_sum)  # so that all ranks find out together
+                _refuse_unless_finite(loss_sum.item(), "training", state)
+            for callback in callbacks:
+                callback.after_step(state)
+            if wanted:
+                _pause(state, callbacks, communicator)
+                reason = _agreed_end(state, callbacks, communicator)
+                if reason and state.step < train.steps:
+                    return reason
+    return None
+
+
+def learning_rate(step: int, steps_an_epoch: int, settings: LoopSettings) -> float:
+    """The learning rate of a step, counted over all epochs."""
+    return settings.learning_rate * share_of_highest(
+        settings.schedule, step, steps_an_epoch * settings.epochs, settings.warmup
+    )
+
+
+class _Clock:
+    """Measures laps."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def lap_s(self) -> float:
+        """Time since the last lap."""
+        before, self._last = self._last, time.monotonic()
+        return self._last - before
+
+
+def _agreed_end(
+    state: TrainingState, callbacks: Sequence[Callback], communicator: Communicator
+) -> str | None:
+    """Why to end here: the first reason that any rank has, the same on all of them."""
+    wishes = torch.tensor([float(callback.wants_to_end(state)) for callback in callbacks])
+    if len(callbacks):
+        communicator.average_(wishes)
+    return next((c.reason for c, wish in zip(callbacks, wishes.tolist(), strict=True) if wish), None)
+
+
+def _pause(state: TrainingState, callbacks: Sequence[Callback], communicator: Communicator) -> None:
+    """Call those callbacks that any rank wants a pause for, with a state that is the same on all ranks."""
+    wishes = torch.tensor([float(callback.wants_to_pause(state)) for callback in callbacks])
+    communicator.average_(wishes)
+    if wishes.any():
+        state.bring_together_(communicator)
+    for callback, wish in zip(callbacks, wishes.tolist(), strict=True):
+        if wish:
+            callback.at_pause(state)
 
 
 def _validate(
     network: nn.Module,
-    rows: TensorRows,
+    rows: Batches,
     objective: Objective,
-    scale: Scale,
     settings: LoopSettings,
     communicator: Communicator,
 ) -> Metrics:
     """Metrics of the validation rows; each rank scores its share."""
-    world = communicator.world
-    mine = torch.arange(world.rank, len(rows), world.size)
-    sums = torch.zeros(3, dtype=torch.float64)
+    sums = torch.zeros(3, dtype=torch.float64, device=settings.device)
     network.eval()
-    with torch.inference_mode(), _precision(settings):
-        for chosen in torch.split(mine, 512):
-            labels = rows.labels[chosen].to(settings.device)
-            raw = network(scale.apply(rows.inputs[chosen].to(settings.device))).float()
-            loss = objective.loss(raw, labels) * len(labels)
-            sums += (
-                torch.stack([loss, objective.score(raw, labels), torch.tensor(len(labels))]).double().cpu()
-            )
-    return _metrics("validation", sums, objective, communicator)
+    with (
+        torch.inference_mode(),
+        autocast(settings.device, settings.autocast),
+        closing(rows.in_order()) as each,
+    ):
+        for inputs, targets in each:
+            sums[:2] += objective.counts(network(inputs).float(), targets.labels)
+            sums[2] += len(inputs)
+    communicator.average_(sums)
+    return _metrics("validation", sums, objective)
 
 
-def _metrics(split: str, sums: Tensor, objective: Objective, communicator: Communicator) -> Metrics:
-    """Metrics of a split from this rank's sums of loss, score and rows, float64 `[3]`."""
-    over_ranks = sums.clone()
-    communicator.average_(over_ranks)
-    loss, score, rows = over_ranks.tolist()
+def _metrics(split: str, sums: Tensor, objective: Objective) -> Metrics:
+    """Metrics of a split from sums of loss, score and rows, float64 `[3]`."""
+    loss, score, rows = sums.tolist()
     return objective.metrics(split, loss / rows, score / rows)
 
 
-def _average_statistics(network: nn.Module, communicator: Communicator) -> None:
-    """Give every rank the mean of the running statistics, which each gathered on its own rows."""
-    if communicator.world.size > 1:
-        for buffer in network.buffers():
-            if buffer.is_floating_point():
-                communicator.average_(buffer)
-
-
-def _precision(settings: LoopSettings) -> torch.autocast:
-    return torch.autocast(
-        settings.device.type, dtype=settings.autocast or torch.bfloat16, enabled=settings.autocast is not None
-    )
-
-
-def _first_reason(
-    callbacks: Sequence[Callback], state: TrainingState, communicator: Communicator
-) -> str | None:
-    """Why to end before the next epoch: rank 0 decides, so that all ranks end together."""
-    reasons = [callback.reason_to_end(state) for callback in callbacks]
-    place = next((number for number, reason in enumerate(reasons) if reason), -1)
-    agreed = torch.tensor([place])
-    communicator.broadcast_(agreed)
-    return None if agreed.item() < 0 else reasons[int(agreed.item())] or "stopped"
+def _refuse_unless_finite(loss: float, split: str, state: TrainingState) -> None:
+    if not math.isfinite(loss):
+        raise InvalidSettings(
+            f"the {split} loss is {loss} in epoch {state.epoch + 1}",
+            where="hyperparameters",
+            mend="lower learning_rate, clip gradients with gradient_clip_norm, or use precision float32",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,10 +48,14 @@ class Scale:
         Returns:
             float32 `[n, c, h, w]` in channels-last memory, or float32 `[n, features]`.
         """
-        mean = torch.tensor(self.mean, device=inputs.device)
-        deviation = torch.tensor(self.deviation, device=inputs.device)
-        scaled = (inputs - mean) / deviation
+        mean, deviation = self._columns
+        scaled = (inputs - mean.to(inputs.device)).div_(deviation.to(inputs.device))
         return (scaled.permute(0, 3, 1, 2) if scaled.ndim == 4 else scaled).to(torch.float32)
+
+    @cached_property
+    def _columns(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, float32 `[columns]`: made once, since inputs come batch by batch."""
+        return torch.tensor(self.mean), torch.tensor(self.deviation)
 
 
 class NetworkModel:

@@ -12,23 +12,22 @@ import torch
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
-from tasks.train.loop.augmentation import ShiftAndFlip
-from tasks.train.loop.loop import LoopSettings, learning_rate
+from tasks.train.loop.augmentation import ImageAugmentation
+from tasks.train.loop.schedules import AFTER_WARMUP, share_of_highest
 from tests.helpers.striped import fit_striped, striped
 
 
-def test_the_learning_rate_rises_once_and_falls_to_nearly_nothing() -> None:
-    settings = LoopSettings(
-        epochs=10, batch_size_per_rank=1, learning_rate=0.5, weight_decay=0, warmup=0.2, seed=0,
-        autocast=None, device=torch.device("cpu"),
-    )  # fmt: skip
-    rates = [learning_rate(step, 10, settings) for step in range(100)]
+@pytest.mark.parametrize("schedule", AFTER_WARMUP)
+def test_the_learning_rate_rises_once_and_never_again(schedule: str) -> None:
+    rates = [share_of_highest(schedule, step, 100, 0.2) for step in range(100)]
     top = rates.index(max(rates))
     assert top == 20
-    assert rates[top] == 0.5
+    assert rates[top] == 1
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    assert rates[0] < 0.05 > rates[-1] > 0
+    assert rates[0] < 0.1
+    assert rates[-1] == 1 if schedule == "constant" else 0 < rates[-1] < 0.05
+    assert share_of_highest(schedule, 0, 100, 0) == 1
 
 
 def test_it_stops_when_it_no_longer_gets_better() -> None:
@@ -119,11 +118,11 @@ def test_images_that_are_too_small_are_refused() -> None:
 
 def test_shifts_move_pixels_and_invent_none() -> None:
     images = torch.arange(2 * 5 * 4 * 1, dtype=torch.uint8).reshape(2, 5, 4, 1)
-    moved = ShiftAndFlip(1, horizontal_flip=False)(images, torch.Generator().manual_seed(0))
+    moved = ImageAugmentation(shift_px=1)(images, torch.Generator().manual_seed(0))
     assert moved.shape == images.shape
     for before, after in zip(images, moved, strict=True):
         assert set(after.flatten().tolist()) <= set(before.flatten().tolist())
-    still = ShiftAndFlip(0, horizontal_flip=True)(images, torch.Generator().manual_seed(0))
+    still = ImageAugmentation(horizontal_flip=True)(images, torch.Generator().manual_seed(0))
     assert all(
         torch.equal(after, before) or torch.equal(after, before.flip(1))
         for before, after in zip(images, still, strict=True)
@@ -133,4 +132,7 @@ def test_shifts_move_pixels_and_invent_none() -> None:
 def test_nothing_is_left_in_a_work_folder_but_two_checkpoints(tmp_path: Path) -> None:
     fit_striped(context=FitContext(work_folder=tmp_path))
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
-    assert [name[:12] for name in names] == ["epoch-000005", "epoch-000006"]
+    assert [name[:27] for name in names] == [
+        "epoch-000005-step-000000000",
+        "epoch-000006-step-000000000",
+    ]

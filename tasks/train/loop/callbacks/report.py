@@ -1,4 +1,4 @@
-"""Tell whoever follows the training."""
+"""Tell whoever follows the training how each epoch went."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.train.loop.callbacks.callback import Callback
 from tasks.train.loop.world import World
 
 if TYPE_CHECKING:
-    from tasks.train.loop.loop import TrainingState
+    from tasks.train.loop.state import TrainingState
 
 
 class ReportMetrics(Callback):
