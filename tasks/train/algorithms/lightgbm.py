@@ -6,8 +6,9 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from pydantic import Field
 
 from tasks.refs import Problem
@@ -22,6 +23,9 @@ from tasks.train.algorithms.algorithm import (
 from tasks.train.algorithms.suitability import FEW_ROWS, Characteristics, Suitability, suitability
 from tasks.train.scores import split_scores
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 class LightgbmHyperparameters(AlgorithmSettings):
     """Settings of the boosting."""
@@ -29,6 +33,9 @@ class LightgbmHyperparameters(AlgorithmSettings):
     rounds: int = Field(default=300, ge=1, le=100_000, description="Most boosting rounds.")
     learning_rate: float = Field(default=0.05, gt=0, le=1, description="Share of each tree that is added.")
     max_leaves: int = Field(default=31, ge=2, le=4096, description="Most leaves of a tree.")
+    max_depth: int | None = Field(
+        default=None, ge=1, le=1000, description="Largest depth of a tree; empty is limited by leaves alone."
+    )
     min_rows_in_leaf: int = Field(
         default=5, ge=1, le=1_000_000, description="Fewest training rows in a leaf."
     )
@@ -36,7 +43,13 @@ class LightgbmHyperparameters(AlgorithmSettings):
     column_fraction: float = Field(
         default=1.0, gt=0, le=1, description="Share of the columns that each tree sees."
     )
+    l1_penalty: float = Field(
+        default=0.0, ge=0, le=1e6, description="Penalty on leaf values, which makes small ones zero."
+    )
     l2_penalty: float = Field(default=0.0, ge=0, le=1e6, description="Penalty on large leaf values.")
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced weighs each row by how rare its class is."
+    )
     patience_rounds: int = Field(
         default=30,
         ge=1,
@@ -88,13 +101,18 @@ class Lightgbm:
         from tasks.train.models.lightgbm_text import LightgbmModel
 
         assert isinstance(settings, LightgbmHyperparameters)
-        train = lightgbm.Dataset(data.train.inputs, data.train.labels, params={"verbosity": -1})
+        weights = None
+        if data.problem.is_classification and settings.class_weights == "balanced":
+            weights = balanced_weights(data.train.labels)
+        train = lightgbm.Dataset(
+            data.train.inputs, data.train.labels, weight=weights, params={"verbosity": -1}
+        )
         watched = (
             train
             if data.validation is None
             else train.create_valid(data.validation.inputs, data.validation.labels)
         )
-        booster = lightgbm.Booster(_parameters(settings, data, context.seed), train)
+        booster = lightgbm.Booster(_parameters(settings, data, context), train)
         booster.add_valid(watched, "watched")
         prefix = "train" if data.validation is None else "validation"
         history: list[Metrics] = []
@@ -127,6 +145,16 @@ class Lightgbm:
 ALGORITHMS = (Lightgbm(),)
 
 
+def balanced_weights(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """A weight for each row, float64 `[n]`: the same for all classes together, 1 in the mean.
+
+    Args:
+        labels: Class indices `[n]`.
+    """
+    counts = np.bincount(labels)
+    return np.asarray((len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)))[labels])
+
+
 def _watched(booster: Any) -> Metrics:
     """The loss and the headline metric on the watched rows, from what LightGBM evaluates itself."""
     found = {metric: float(value) for _, metric, value, _ in booster.eval_valid()}
@@ -135,7 +163,7 @@ def _watched(booster: Any) -> Metrics:
     return {"loss": found["l2"], "rmse": math.sqrt(found["l2"])}
 
 
-def _parameters(settings: LightgbmHyperparameters, data: TrainingData, seed: int) -> dict[str, Any]:
+def _parameters(settings: LightgbmHyperparameters, data: TrainingData, context: FitContext) -> dict[str, Any]:
     """LightGBM's own names, with what makes two runs equal bit for bit."""
     kind = (
         {"objective": "multiclass", "num_class": data.outputs, "metric": ["multi_logloss", "multi_error"]}
@@ -149,8 +177,11 @@ def _parameters(settings: LightgbmHyperparameters, data: TrainingData, seed: int
         "bagging_fraction": settings.row_fraction,
         "bagging_freq": 1 if settings.row_fraction < 1 else 0,
         "feature_fraction": settings.column_fraction,
+        "max_depth": settings.max_depth or -1,
+        "lambda_l1": settings.l1_penalty,
         "lambda_l2": settings.l2_penalty,
-        "seed": seed,
+        "num_threads": context.threads or 0,
+        "seed": context.seed,
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,16 @@ class LogisticRegressionHyperparameters(AlgorithmSettings):
         gt=0,
         le=1e6,
         description="Weight of the data against the penalty on large coefficients.",
+    )
+    l1_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the penalty that is on absolute coefficients, which leaves columns out: 0 is "
+        "ridge, 1 is lasso, between them elastic net.",
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        default="none", description="balanced weighs each row by how rare its class is."
     )
     max_iterations: int = Field(default=1000, ge=1, le=1_000_000, description="Most steps of the solver.")
 
@@ -49,7 +59,15 @@ class LogisticRegression(ScikitLearnAlgorithm):
         """See `ScikitLearnAlgorithm.estimator`."""
         from sklearn.linear_model import LogisticRegression as Estimator
 
-        return Estimator(C=settings.inverse_penalty, max_iter=settings.max_iterations, random_state=seed)
+        return Estimator(
+            C=settings.inverse_penalty,
+            l1_ratio=settings.l1_share,
+            # L-BFGS needs a smooth penalty; SAGA is the one solver of all three, for many classes.
+            solver="saga" if settings.l1_share else "lbfgs",
+            class_weight="balanced" if settings.class_weights == "balanced" else None,
+            max_iter=settings.max_iterations,
+            random_state=seed,
+        )
 
 
 ALGORITHMS = (LogisticRegression(),)

@@ -32,6 +32,12 @@ class LightgbmModel:
             tree["num_leaves"] for tree in self.booster.dump_model(num_iteration=self.rounds)["tree_info"]
         )
 
+    def importance(self) -> NDArray[np.float64]:
+        """How much each input gains over all splits, float64 `[inputs]`, adding up to 1."""
+        gains = self.booster.feature_importance("gain", iteration=self.rounds).astype(np.float64)
+        total = float(gains.sum())
+        return gains / total if total else gains
+
     def predict(self, inputs: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float32]:
         # One row is scored faster by one thread than by waking a pool of them.
         threads = 1 if len(inputs) < 256 else 0
