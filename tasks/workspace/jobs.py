@@ -15,6 +15,7 @@ WAITS = {
     "AwaitingConcurrencySlot": "a free slot of its deployment or quota",
     "AwaitingRetry": "its next try",
     "Paused": "an answer from a person",
+    "Draft": "somebody to start it",
     "Suspended": "an answer from a person",
     "Cancelling": "its processes to end",
 }

@@ -1,0 +1,340 @@
+"""Deletion of trainings and experiments: refused while something stands on them, undone while it can be.
+
+MLflow keeps what was deleted until `mlflow gc` removes it, and has no word for that over its API. So a
+training is deleted in one of two ways: as MLflow does, to be restored, or for good, with the files of
+its run and model gone and only the record (parameters, metrics, tags) left to `mlflow gc`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.data.listed import listed
+from tasks.errors import NotAllowed, NotFound
+from tasks.refs import LOCAL_USER
+from tasks.train.tags import BEST_RUN_TAG, OWNER_TAG
+from tasks.trainings import records
+from tasks.trainings.records import DELETED, DELETED_TAG, RunFacts
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT_NAME_TAG = "trainyard.name"
+"""Name that a deleted experiment had: a new one may take it."""
+WORKSPACE_TAG = "trainyard.workspace"
+_LIVE_RUNS = ("RUNNING", "SCHEDULED")
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """What goes with a training.
+
+    Attributes:
+        run: The training, a study or a sweep.
+        nested: Runs below it: the trials of a study, the trainings of a sweep.
+        models: Logged models of all these runs, by id, with the place of their files.
+        folders: Checkpoints on this host.
+    """
+
+    run: RunFacts
+    nested: tuple[RunFacts, ...] = ()
+    models: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def runs(self) -> tuple[RunFacts, ...]:
+        return (self.run, *self.nested)
+
+
+def doomed(client: MlflowClient, run: RunFacts, work: Path) -> Doomed:
+    """Find what belongs to a training.
+
+    Args:
+        client: MLflow.
+        run: The training, study or sweep.
+        work: Folder that trainings keep their checkpoints in.
+    """
+    below = tuple(records.nested(client, run)) if run.is_search else ()
+    runs = {one.run_id for one in (run, *below)}
+    models = {
+        model.model_id: model.artifact_location
+        for run_id in sorted(runs)
+        for model in records.pages(
+            client.search_logged_models,
+            experiment_ids=[run.experiment_id],
+            filter_string=f"source_run_id = '{run_id}'",
+        )
+    }
+    return Doomed(run, below, models, tuple(_work_folders(work, runs)))
+
+
+def obstacles(
+    client: MlflowClient,
+    what: Doomed,
+    live: Sequence[str],
+    endpoints: Callable[[str], Sequence[str]],
+    templates: Callable[[str], Sequence[str]],
+) -> list[str]:
+    """What is in the way of a deletion, one sentence each, with its mend.
+
+    Args:
+        client: MLflow.
+        what: What is to go.
+        live: Flow runs of it that have not ended, by name.
+        endpoints: Names the endpoints of a registered model.
+        templates: Names the templates that were made from a run.
+    """
+    found: list[str] = []
+    running = [one.name for one in what.runs if one.status in _LIVE_RUNS]
+    if live or running:
+        names = listed(list(dict.fromkeys([*live, *running])))
+        found.append(f"it is still running ({names}): stop it, or wait for its end")
+    for run in what.runs:
+        for version in records.registered(client, run.run_id).get(run.run_id, []):
+            model = version.partition(" v")[0]
+            served = endpoints(model)
+            found.append(
+                f"{_which(what, run)}is the registered model {version}"
+                + (f", which the endpoints {listed(list(served))} serve" if served else "")
+                + ": "
+                + ("stop them with the flow stop-endpoint, then " if served else "")
+                + "delete that version in MLflow's pages"
+            )
+        made = templates(run.run_id)
+        if made:
+            found.append(
+                f"{_which(what, run)}is where the templates {listed(list(made))} came from: delete those "
+                "with the flow delete-template"
+            )
+    parent = what.run.parent
+    if parent:
+        search = _found(client, parent)
+        if search is not None and search.lifecycle == "active":
+            part = "the best of" if search.tags.get(BEST_RUN_TAG) == what.run.run_id else "a part of"
+            found.append(f"it is {part} {search.name}: delete that ({parent}), and it goes with it")
+    return found
+
+
+def require_none(what: str, found: Sequence[str]) -> None:
+    """Refuse with all that is in the way.
+
+    Raises:
+        NotAllowed: Something is.
+    """
+    if found:
+        raise NotAllowed(
+            f"The {what} cannot be deleted: " + "; ".join(found),
+            where=what,
+            mend="as said with each, then delete again",
+        )
+
+
+def require_owner(run: RunFacts, flow_run_user: str, user: str, act: str) -> None:
+    """Check that a training is the user's own.
+
+    Args:
+        run: The training.
+        flow_run_user: Whose its flow run is; for a training from before runs carried their owner.
+        user: Who asks.
+        act: What only an owner may do, such as `delete`.
+
+    Raises:
+        NotAllowed: It is somebody else's.
+    """
+    owner = run.tags.get(OWNER_TAG) or flow_run_user or LOCAL_USER
+    if owner != user:
+        raise NotAllowed(
+            f"The user {user} may not {act} the training {run.name}",
+            where=f"run {run.run_id}",
+            allowed=f"its owner {owner}",
+            mend=f"ask {owner}",
+        )
+
+
+def listing(what: Doomed, for_good: bool) -> list[str]:
+    """What a deletion takes away, one line each."""
+    lines = [f"MLflow run {one.run_id} ({one.name})" for one in what.runs]
+    if for_good:
+        lines += [f"the files of MLflow run {one.run_id}" for one in what.runs]
+        lines += [f"logged model {model} and its files" for model in sorted(what.models)]
+        lines += [f"checkpoints in {folder}" for folder in what.folders]
+    return lines
+
+
+def delete(client: MlflowClient, what: Doomed, user: str, for_good: bool) -> None:
+    """Delete a training and all that belongs to it; once more where it was broken off.
+
+    Args:
+        client: MLflow.
+        what: What goes.
+        user: Who asked; written on the runs.
+        for_good: Delete files as well.
+    """
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    note = json.dumps({"by": user, "at": at, "for_good": for_good, "with": what.run.run_id})
+    # The records go last: whoever deletes again after a kill still finds what is left.
+    for run in what.runs:
+        if run.lifecycle == "active":
+            client.set_tag(run.run_id, DELETED_TAG, note)
+    if for_good:
+        for model, place in what.models.items():
+            _delete_files(client, place)
+            client.delete_logged_model(model)
+        for run in what.runs:
+            _delete_files(client, run.artifact_uri)
+        for folder in what.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix(".json").unlink(missing_ok=True)
+    for run in reversed(what.runs):
+        if run.lifecycle == "active":
+            client.delete_run(run.run_id)
+
+
+def restore(client: MlflowClient, run: RunFacts) -> list[RunFacts]:
+    """Undo a deletion; returns the runs that are back.
+
+    Raises:
+        NotAllowed: It was deleted for good, or is not deleted.
+    """
+    if run.lifecycle != "deleted":
+        raise NotAllowed(f"The training {run.name} is not deleted", where=f"run {run.run_id}")
+    if deleted_for_good(run):
+        raise NotAllowed(
+            f"The training {run.name} was deleted for good: its files are gone",
+            where=f"run {run.run_id}",
+            mend="train again, with the flow copy-training or train",
+        )
+    if client.get_experiment(run.experiment_id).lifecycle_stage != "active":
+        raise NotAllowed(
+            f"The experiment of the training {run.name} is deleted",
+            where=f"experiment {run.experiment}",
+            mend="restore it first, with the flow restore-experiment",
+        )
+    nested = records.nested(client, run, view=DELETED)
+    back = [run, *(one for one in nested if _note(one).get("with") == run.run_id)]
+    for one in back:
+        client.restore_run(one.run_id)
+        client.delete_tag(one.run_id, DELETED_TAG)
+    return back
+
+
+def deleted_for_good(run: RunFacts) -> bool:
+    """Whether the files of a run were deleted."""
+    return bool(_note(run).get("for_good"))
+
+
+def experiment_obstacles(client: MlflowClient, name: str) -> list[str]:
+    """What is in the way of deleting an experiment.
+
+    Raises:
+        NotFound: There is no such experiment.
+    """
+    experiment = _experiment(client, name)
+    found = []
+    runs = [one for one in records.search(client, experiment=name) if not one.parent]
+    if runs:
+        names = listed([f"{one.name} ({one.run_id})" for one in runs])
+        found.append(f"it has {len(runs)} trainings, {names}: delete those with the flow delete-training")
+    workspace = experiment.tags.get(WORKSPACE_TAG)
+    if workspace:
+        found.append(f"it is the experiment of the workspace {workspace}: it stays as long as that")
+    return found
+
+
+def delete_experiment(client: MlflowClient, name: str) -> str:
+    """Delete an experiment that has no trainings; its name is free afterwards. Returns its id."""
+    experiment = _experiment(client, name)
+    stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_NAME_TAG, name)
+    client.rename_experiment(experiment.experiment_id, f"{name} (deleted {stamp})")
+    client.delete_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def restore_experiment(client: MlflowClient, name: str) -> str:
+    """Undo the last deletion of an experiment; trainings that were deleted before it stay so.
+
+    Returns:
+        Its id.
+
+    Raises:
+        NotFound: None of this name is deleted.
+        NotAllowed: A new one has the name.
+    """
+    there = client.get_experiment_by_name(name)
+    if there is not None and there.lifecycle_stage == "active":
+        raise NotAllowed(
+            f"There is an experiment {name}: it is not deleted, or a new one took its name",
+            where=f"experiment {name}",
+            mend="rename that one in MLflow's pages first",
+        )
+    gone = [
+        one
+        for one in records.pages(client.search_experiments, view_type=DELETED)
+        if name in (one.tags.get(EXPERIMENT_NAME_TAG), one.name)
+    ]
+    if not gone:
+        raise NotFound(f"No experiment {name} is deleted", mend="give the name that it had")
+    last = max(gone, key=lambda one: one.last_update_time or 0)
+    deleted = records.search(client, experiment=last.name, view=DELETED)
+    client.restore_experiment(last.experiment_id)  # brings back all its runs
+    for run in deleted:
+        if DELETED_TAG in run.tags:
+            client.delete_run(run.run_id)
+    if last.name != name:
+        client.rename_experiment(last.experiment_id, name)
+    return str(last.experiment_id)
+
+
+def _experiment(client: MlflowClient, name: str) -> Any:
+    found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        known = sorted(one.name for one in records.pages(client.search_experiments))
+        raise NotFound(
+            f"There is no experiment {name}",
+            where=str(client.tracking_uri),
+            allowed=listed(known) or "none is there yet",
+        )
+    return found
+
+
+def _found(client: MlflowClient, run_id: str) -> RunFacts | None:
+    try:
+        return records.read(client, run_id)
+    except NotFound:
+        return None
+
+
+def _which(what: Doomed, run: RunFacts) -> str:
+    return "it " if run.run_id == what.run.run_id else f"its part {run.name} ({run.run_id}) "
+
+
+def _note(run: RunFacts) -> dict[str, Any]:
+    try:
+        note = json.loads(run.tags.get(DELETED_TAG, "{}"))
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _work_folders(work: Path, runs: Iterable[str]) -> Iterable[Path]:
+    """Work folders of trainings that left them when they were killed."""
+    wanted = set(runs)
+    for file in sorted(work.glob("*/run.json")):
+        try:
+            if json.loads(file.read_text()).get("run_id") in wanted:
+                yield file.parent
+        except (OSError, ValueError):
+            continue
+
+
+def _delete_files(client: MlflowClient, uri: str) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    get_artifact_repository(uri, tracking_uri=client.tracking_uri).delete_artifacts()

@@ -1,0 +1,241 @@
+"""What MLflow knows of trainings: read in pages, as plain facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mlflow.exceptions import MlflowException
+
+from tasks.errors import NotFound
+from tasks.refs import DATASET_TAG, DatasetRef
+from tasks.train.tags import (
+    ALGORITHM_TAG,
+    DATASET_REF_TAG,
+    FLOW_RUN_TAG,
+    KIND_TAG,
+    STATUS_TAG,
+    TRAINING_FILE,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+DELETED_TAG = "trainyard.deleted"
+"""Who deleted a run and when, as JSON; set just before it is deleted."""
+PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
+
+_RUNS_AT_ONCE = 1_000
+_EXPERIMENTS_AT_ONCE = 500
+MOST_RUNS = 5_000
+"""Newest runs that are looked through for a list."""
+
+ACTIVE, DELETED, ANY = 1, 2, 3
+"""MLflow's view types."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One MLflow run.
+
+    Attributes:
+        lifecycle: `active` or `deleted`.
+        started_ms: When it began, in milliseconds since the epoch.
+        ended_ms: When it ended; None while it runs.
+    """
+
+    run_id: str
+    experiment: str
+    experiment_id: str
+    name: str
+    status: str
+    lifecycle: str
+    artifact_uri: str
+    started_ms: int
+    ended_ms: int | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def is_training(self) -> bool:
+        """Whether it has, or will have, a model; a study, a sweep or a trial has none."""
+        return ALGORITHM_TAG in self.tags
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it is a study or a sweep, with its trainings nested below."""
+        return self.tags.get(KIND_TAG) in ("study", "sweep")
+
+    @property
+    def flow_run_id(self) -> str:
+        return self.tags.get(FLOW_RUN_TAG, "")
+
+    @property
+    def parent(self) -> str:
+        return self.tags.get(PARENT_TAG, "")
+
+    @property
+    def dataset(self) -> str:
+        return self.tags.get(DATASET_TAG, "")
+
+    @property
+    def status_tag(self) -> str:
+        return self.tags.get(STATUS_TAG, "")
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """Tags that people set."""
+        return {k: v for k, v in self.tags.items() if not k.startswith(("mlflow.", "trainyard."))}
+
+    def dataset_ref(self) -> DatasetRef:
+        """The dataset version that it learned from.
+
+        Raises:
+            NotFound: The run does not say.
+        """
+        try:
+            return DatasetRef.model_validate_json(self.tags[DATASET_REF_TAG])
+        except (KeyError, ValueError):
+            raise NotFound(
+                "The run does not say which dataset it learned from",
+                where=f"run {self.run_id}",
+                allowed="a training of this system",
+            ) from None
+
+
+def read(client: MlflowClient, run_id: str) -> RunFacts:
+    """One run, deleted ones as well.
+
+    Raises:
+        NotFound: There is none.
+    """
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        raise NotFound(
+            f"MLflow has no run {run_id}",
+            where=str(client.tracking_uri),
+            mend="take the id from the list of trainings",
+        ) from None
+    return _facts(run, client.get_experiment(run.info.experiment_id).name)
+
+
+def trainings(client: MlflowClient, experiment: str = "") -> list[RunFacts]:
+    """The newest trainings, trials and studies left out.
+
+    Args:
+        client: MLflow.
+        experiment: Only this one; empty for all.
+    """
+    found = search(client, f"tags.`{ALGORITHM_TAG}` LIKE '%'", experiment=experiment, most=MOST_RUNS)
+    return sorted(found, key=lambda run: run.started_ms, reverse=True)
+
+
+def of_flow_run(client: MlflowClient, flow_run_id: str, view: int = ACTIVE) -> list[RunFacts]:
+    """Runs that one flow run made, trials left out."""
+    return search(client, f"tags.`{FLOW_RUN_TAG}` = '{flow_run_id}'", view=view)
+
+
+def nested(client: MlflowClient, run: RunFacts, view: int = ACTIVE) -> list[RunFacts]:
+    """Runs below another, such as the trials of a study."""
+    return search(client, f"tags.`{PARENT_TAG}` = '{run.run_id}'", experiment=run.experiment, view=view)
+
+
+def search(
+    client: MlflowClient, wanted: str = "", *, experiment: str = "", view: int = ACTIVE, most: int = 10_000
+) -> list[RunFacts]:
+    """Runs of all experiments, or of one.
+
+    Args:
+        client: MLflow.
+        wanted: A filter as MLflow takes it.
+        experiment: Name of the only experiment; one that is not there has no runs.
+        view: ACTIVE, DELETED or ANY runs.
+        most: Longest answer, newest first in each 500 experiments.
+    """
+    names = {
+        one.experiment_id: one.name
+        for one in pages(client.search_experiments, view_type=ANY)
+        if not experiment or one.name == experiment
+    }
+    ids = list(names)
+    found: list[RunFacts] = []
+    for start in range(0, len(ids), _EXPERIMENTS_AT_ONCE):
+        some = ids[start : start + _EXPERIMENTS_AT_ONCE]
+        for run in pages(
+            client.search_runs,
+            experiment_ids=some,
+            filter_string=wanted,
+            run_view_type=view,
+            max_results=min(most, _RUNS_AT_ONCE),
+            order_by=["attributes.start_time DESC"],
+        ):
+            found.append(_facts(run, names[run.info.experiment_id]))
+            if len(found) >= most:
+                return found
+    return found
+
+
+def registered(client: MlflowClient, run_id: str = "") -> dict[str, list[str]]:
+    """Versions of registered models by the run that they came from, such as `digits v3 (champion)`.
+
+    Args:
+        client: MLflow.
+        run_id: Only of this run; empty for all.
+    """
+    wanted = f"run_id = '{run_id}'" if run_id else ""
+    aliases: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, list[str]] = {}
+    for version in pages(client.search_model_versions, filter_string=wanted, max_results=1_000):
+        if version.name not in aliases:
+            aliases[version.name] = client.get_registered_model(version.name).aliases if run_id else {}
+        named = [alias for alias, number in aliases[version.name].items() if str(number) == version.version]
+        said = f"{version.name} v{version.version}" + (f" ({', '.join(sorted(named))})" if named else "")
+        found.setdefault(version.run_id or "", []).append(said)
+    return found
+
+
+def settings(client: MlflowClient, run: RunFacts) -> dict[str, Any] | None:
+    """The settings that a training was started with; None for one from before they were kept."""
+    if not any(one.path == TRAINING_FILE for one in client.list_artifacts(run.run_id)):
+        return None
+    import mlflow
+
+    content: dict[str, Any] = json.loads(
+        mlflow.artifacts.load_text(f"{run.artifact_uri}/{TRAINING_FILE}")  # the client's own has no such
+    )
+    return content
+
+
+def pages(ask: Callable[..., Any], **how: Any) -> Iterator[Any]:
+    """All items of one of MLflow's searches."""
+    page = ask(**how)
+    yield from page
+    while page.token:
+        page = ask(**how, page_token=page.token)
+        yield from page
+
+
+def _facts(run: Run, experiment: str) -> RunFacts:
+    info = run.info
+    return RunFacts(
+        run_id=info.run_id,
+        experiment=experiment,
+        experiment_id=info.experiment_id,
+        name=info.run_name or "",
+        status=info.status,
+        lifecycle=info.lifecycle_stage,
+        artifact_uri=info.artifact_uri,
+        started_ms=info.start_time or 0,
+        ended_ms=info.end_time,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+    )

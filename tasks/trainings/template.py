@@ -1,0 +1,115 @@
+"""A finished training as a template: its preprocessing and its settings, without its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.data.config import IngestConfig, PreprocessConfig, SplitConfig, StepConfig
+from tasks.data.manifest import Manifest
+from tasks.data.read import raw_manifest
+from tasks.data.storage.store import DatasetStore
+from tasks.errors import InvalidSettings
+from tasks.refs import DatasetRef, Problem
+from tasks.train.config import TrainConfig
+from tasks.trainings.config import TemplateData
+from tasks.trainings.records import RunFacts
+
+PREPROCESS = "preprocess"
+
+
+class Template(BaseModel):
+    """What a template fixes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    problem: Problem
+    preprocessing: PreprocessConfig
+    training: TrainConfig
+
+
+def made_from(run: RunFacts, settings: Mapping[str, Any], store: DatasetStore) -> Template:
+    """What a training learned with, to be run on other data.
+
+    Args:
+        run: A finished training.
+        settings: What it was started with.
+        store: Where its dataset version is, for the preprocessing.
+
+    Raises:
+        NotFound: The run names no dataset, or the dataset is gone or somebody else's private one.
+        InvalidSettings: The training began from weights of its own, which a template must not hide.
+    """
+    ref = run.dataset_ref()
+    manifest = store.open(ref)
+    training = TrainConfig.model_validate(dict(settings))
+    if training.algorithm == "auto":
+        # What it chose for this data; the template stands for this training.
+        training = training.model_copy(update={"algorithm": run.tags["trainyard.algorithm"]})
+    return Template(problem=ref.problem, preprocessing=preprocessing_of(store, manifest), training=training)
+
+
+def preprocessing_of(store: DatasetStore, manifest: Manifest) -> PreprocessConfig:
+    """The preprocessing from the raw version to this one, as settings.
+
+    Where several preprocessings followed each other, their steps do so here; the first divided the rows.
+
+    Raises:
+        InvalidSettings: A version on the way was not made by preprocessing.
+    """
+    raw = raw_manifest(store, manifest)
+    steps: list[StepConfig] = []
+    split: SplitConfig | None = None
+    while manifest.version != raw.version:
+        if manifest.method != PREPROCESS or manifest.parent is None:
+            raise InvalidSettings(
+                f"The version {manifest.name}@{manifest.version} was made by {manifest.method}, which a "
+                "template cannot repeat",
+                allowed="data that was ingested and preprocessed",
+                mend="preprocess the raw version again, train on the result, and save that",
+            )
+        steps = [*(StepConfig.model_validate(step) for step in manifest.parameters["steps"]), *steps]
+        split = SplitConfig.model_validate(manifest.parameters["split"])
+        manifest = store.get(manifest.name, manifest.parent)
+    return PreprocessConfig(steps=tuple(steps), split=split or SplitConfig())
+
+
+def ingestion(data: TemplateData, problem: Problem) -> IngestConfig:
+    """How new data for a template is read."""
+    return IngestConfig(source=data.source, name=data.name, problem=problem)
+
+
+def require_fits(ref: DatasetRef, problem: Problem) -> None:
+    """Check that a dataset poses the problem that a template solves.
+
+    Raises:
+        InvalidSettings: It is another.
+    """
+    if ref.problem is not problem:
+        raise InvalidSettings(
+            f"The dataset {ref} is for {ref.problem.value}; the template is for {problem.value}",
+            where="dataset",
+            allowed=f"data for {problem.value}",
+            mend="choose another dataset, or another template",
+        )
+
+
+def described(run: RunFacts, template: Template, page: str) -> str:
+    """Where a template came from and what it fixes, as Markdown."""
+    steps = " → ".join(step.method for step in template.preprocessing.steps) or "the usual steps"
+    changed = ", ".join(f"{k} {v}" for k, v in sorted(template.training.hyperparameters.items()))
+    scores = ", ".join(
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name, value in sorted(run.metrics.items())
+        if name in ("test_accuracy", "test_rmse", "best_validation_accuracy", "best_validation_rmse")
+    )
+    lines = [
+        f"- from: {f'[{run.name}]({page})' if page else run.name}, run `{run.run_id}`",
+        f"- problem: {template.problem.value}",
+        f"- it learned from: {run.dataset}" + (f"; {scores}" if scores else ""),
+        f"- algorithm: {template.training.algorithm}" + (f" ({changed})" if changed else ""),
+        f"- preprocessing: {steps}",
+    ]
+    return "\n".join(lines)
