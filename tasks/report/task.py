@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from prefect import task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
 from blocks.docs_site import DocsSite
@@ -18,6 +18,7 @@ from tasks.data.config_store import SampleConfig
 from tasks.data.manifest import pages_folder
 from tasks.data.task import open_store, publish_report
 from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, RunRef, StudyRef
+from tasks.train.config_catalogue import CatalogueConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +76,16 @@ def report_samples(ref: DatasetRef, config: SampleConfig, site: str = "local") -
         return
     page = render(drawn, lambda content, suffix: _kept(content, _folder(ref), suffix, site))
     create_markdown_artifact(page, key="sample-rows", description=about)
+
+
+@task(name="list algorithms")
+def list_algorithms(config: CatalogueConfig) -> list[dict[str, str]]:
+    """List the algorithms with what they cost, and publish the list as the artifact `algorithms`."""
+    from tasks.train.catalogue import HELP, rows
+
+    lines = rows(config.problem)
+    create_table_artifact(lines, key="algorithms", description=f"{len(lines)} algorithms. {HELP}")
+    return lines
 
 
 @task(name="report validation", task_run_name="report validation of {report.dataset.name}")

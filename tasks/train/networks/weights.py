@@ -46,7 +46,9 @@ def load_whole(network: nn.Module, path: Path, title: str) -> str:
             mend="train with the settings that the weights were learned with, or start without them",
         )
     network.load_state_dict(stored)
-    return f"Starts from all {len(own)} weights of {path.name}."
+    told = f"Starts from all {len(own)} weights of {path.name}."
+    log.info(told)
+    return told
 
 
 def load_fitting(network: nn.Module, path: Path, title: str) -> str:
