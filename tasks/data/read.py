@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
 from tasks.data.formats.images import open_image, pixels
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, IMAGE_COLUMN, Manifest
@@ -29,6 +26,8 @@ READ_FOR_TRAINING = (
     Problem.IMAGE_CLASSIFICATION,
     Problem.TABLE_CLASSIFICATION,
     Problem.TABLE_REGRESSION,
+    Problem.TABLE_CLUSTERING,
+    Problem.TABLE_DIMENSION_REDUCTION,
 )
 """Problems that the catalogue of algorithms knows."""
 
@@ -55,7 +54,8 @@ class TableSplit:
     Attributes:
         ids: n row ids.
         features: n rows, float64 columns, no missing value.
-        labels: int64 [n] indices into the manifest's classes; float64 [n] for regression.
+        labels: int64 [n] indices into the manifest's classes; float64 [n] for regression, and of
+            nothing but NaN where rows have no label.
     """
 
     ids: list[str]
@@ -72,7 +72,7 @@ class RawSplit:
         images: n decoded images of any size and mode; None for tables.
         contents: n encoded image files, as stored; None for tables.
         table: n rows of the raw features; None for images.
-        labels: int64 [n], or float64 [n] for regression.
+        labels: int64 [n], or float64 [n] for regression, and of nothing but NaN without labels.
     """
 
     ids: list[str]
@@ -175,7 +175,9 @@ def _rows_where(split: TableSplit, mask: np.ndarray) -> TableSplit:
     return TableSplit(ids, split.features[mask].reset_index(drop=True), split.labels[mask])
 
 
-def read_raw_rows(store: DatasetStore, ref: DatasetRef, split: str, limit: int | None = None) -> RawSplit:
+def read_raw_rows(
+    store: DatasetStore, ref: DatasetRef, split: str, limit: int | None = None, *, spread: bool = False
+) -> RawSplit:
     """The rows of a split as they were before any preprocessing, in the split's order.
 
     Follows the parents to the ingested version and takes from there the rows whose ids are in the split.
@@ -185,12 +187,16 @@ def read_raw_rows(store: DatasetStore, ref: DatasetRef, split: str, limit: int |
         ref: The version that a model was trained or evaluated on.
         split: Name of the split.
         limit: Only the first so many rows.
+        spread: So many rows evenly over the split, instead of the first: those may be of one class.
     """
     manifest = store.open(ref)
-    _rows(manifest, split, ref)
+    rows_of_split = _rows(manifest, split, ref)
     tables = list(shard_tables(store, manifest, split, columns=[ID_COLUMN]))
     wanted = pa.concat_tables(tables)[ID_COLUMN].combine_chunks()
-    wanted = wanted if limit is None else wanted.slice(0, limit)
+    if limit is not None and spread and limit < rows_of_split:
+        wanted = wanted.take(np.linspace(0, rows_of_split - 1, limit).round().astype(np.int64))
+    elif limit is not None:
+        wanted = wanted.slice(0, limit)
     raw = raw_manifest(store, manifest)
     found = []
     for raw_split in raw.splits:
@@ -244,50 +250,13 @@ def shard_tables(
     store: DatasetStore, manifest: Manifest, split: str, columns: list[str] | None = None
 ) -> Iterator[pa.Table]:
     """The shards of a split, one after the other; the next is read while the caller is at one."""
-    folder = store.folder(manifest.name, manifest.version)
-    paths = [f"{folder}/{file.path}" for file in manifest.files_of(split)]
     with ThreadPoolExecutor(1) as reader:
         coming = None
-        for path in [*paths, None]:
+        for shard in [*store.shards(manifest, split), None]:
             ready = coming
-            coming = reader.submit(read_shard, store.fs, path, columns) if path is not None else None
+            coming = reader.submit(shard.read, columns) if shard is not None else None
             if ready is not None:
                 yield ready.result()
-
-
-def read_shard(filesystem: Any, path: str, columns: list[str] | None = None) -> pa.Table:
-    """One shard, or some of its columns.
-
-    Raises:
-        Damaged: The file is missing or is not Parquet.
-    """
-    try:
-        if isinstance(filesystem, LocalFileSystem):
-            return pq.read_table(path, columns=columns, partitioning=None)
-        with filesystem.open(path, "rb") as file:
-            return pq.read_table(file, columns=columns)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise Damaged(
-            f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
-        ) from error
-
-
-@contextmanager
-def opened_shard(filesystem: Any, path: str) -> Iterator[pq.ParquetFile]:
-    """One shard, of which only the parts that are asked for are fetched.
-
-    Raises:
-        Damaged: The file is missing or is not Parquet.
-    """
-    # Read-ahead would fetch files along with their ids.
-    how = {} if isinstance(filesystem, LocalFileSystem) else {"cache_type": "none"}
-    try:
-        with filesystem.open(path, "rb", **how) as file:
-            yield pq.ParquetFile(file)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise Damaged(
-            f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
-        ) from error
 
 
 def _views(table: pa.Table) -> Iterator[memoryview]:
@@ -318,6 +287,8 @@ def _rows(manifest: Manifest, split: str, ref: DatasetRef) -> int:
 
 
 def _labels(table: pa.Table, manifest: Manifest) -> np.ndarray:
+    if not manifest.label:
+        return np.full(table.num_rows, np.nan)
     labels = table[manifest.label]
     if labels.null_count:
         raise InvalidData(

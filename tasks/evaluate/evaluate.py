@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import InvalidData
-from tasks.evaluate.scores import (
-    ClassScores,
-    class_scores,
-    classification_metrics,
-    confusion_counts,
-    headline,
-    headline_interval,
-    regression_metrics,
-)
-from tasks.refs import DatasetRef, Problem
+from tasks.evaluate.evaluation import Costs, Evaluation, OtherSplit
+from tasks.evaluate.importance import importance
+from tasks.evaluate.measures import measure
+from tasks.evaluate.scores import headline, headline_interval
+from tasks.refs import DatasetRef
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,43 +25,16 @@ if TYPE_CHECKING:
     from tasks.train.bundle import Bundle
 
 TIMED_PREDICTIONS = 20
-MOST_POINTS = 2000
-"""Points of a predicted-against-true figure; more would only hide each other."""
+_TIMED_S = 0.5
+"""After this, a slow model is not asked more often than `_LEAST_TIMED` times for its latency."""
+_LEAST_TIMED = 3
+BUDGET_S = 1.5
+BUDGET_OF_FIT = 0.02
+"""What another split may take, or the columns' importance: seconds, or a share of the fit's time."""
+MOST_OTHER_ROWS, LEAST_OTHER_ROWS = 5000, 100
 
-
-class Costs(BaseModel):
-    """What the model costs to make, keep and ask."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    parameters: int = Field(description="Learned numbers.")
-    bundle_size_bytes: int
-    fit_time_s: float | None = Field(description="None where the run does not tell.")
-    latency_p50_ms: float = Field(description="Median time for one row, preprocessing included.")
-
-
-class Evaluation(BaseModel):
-    """Everything measured on one split: the content of evaluation.json."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    problem: Problem
-    algorithm: str
-    bundle_digest: str
-    dataset: DatasetRef
-    split: str
-    rows: int
-    label: str | None
-    classes: tuple[str, ...]
-    metrics: dict[str, float]
-    headline: str
-    higher_is_better: bool
-    interval: tuple[float, float] = Field(description="95 % interval of the headline metric.")
-    confusion: list[list[int]] = Field(description="Rows by true and predicted class; empty for regression.")
-    per_class: list[ClassScores]
-    true_values: list[float] = Field(description="Regression: up to 2,000 rows' labels.")
-    predicted_values: list[float] = Field(description="Regression: the predictions for the same rows.")
-    costs: Costs
+ReadSplit = Callable[[str, int], "RawSplit"]
+"""Gives so many raw rows of a split, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +70,8 @@ def evaluate(
     split: str,
     classes: Sequence[str],
     fit_time_s: float | None = None,
+    others: Sequence[tuple[str, int]] = (),
+    read_other: ReadSplit | None = None,
 ) -> tuple[Evaluation, Predictions]:
     """Predict raw rows and measure.
 
@@ -113,50 +82,69 @@ def evaluate(
         split: The split's name.
         classes: The version's class names, which its labels are indices into; none for regression.
         fit_time_s: What the run says about its fit.
+        others: The version's other splits, with their rows, that are measured for comparison.
+        read_other: Reads rows of those.
 
     Raises:
         InvalidData: The dataset has classes that the model does not know.
     """
     problem = bundle.problem
+    budget_s = max(BUDGET_S, BUDGET_OF_FIT * (fit_time_s or 0.0))
+    began = time.perf_counter()
     scores = _predict(bundle, raw, slice(None))
-    labels = np.asarray(raw.labels)
-    if problem.is_classification:
-        labels = _as_the_model_counts(labels, classes, bundle, dataset)
-        predicted: NDArray[Any] = scores.argmax(axis=1).astype(np.int64)
-        metrics = classification_metrics(labels, scores)
-        per_class = class_scores(labels, predicted, bundle.classes)
-        confusion = confusion_counts(labels, predicted, len(bundle.classes)).tolist()
-    else:
-        predicted = scores.astype(np.float64)
-        metrics = regression_metrics(labels, scores)
-        per_class, confusion = [], []
-    shown = [] if problem.is_classification else _spread(len(labels), MOST_POINTS)
+    row_s = (time.perf_counter() - began) / len(raw.ids)
+    labels = _as_the_model_counts(np.asarray(raw.labels), classes, bundle, dataset)
+    found = measure(problem, labels, scores, raw.ids, bundle.classes)
     name, higher_is_better = headline(problem)
-    evaluation = Evaluation(
-        problem=problem,
-        algorithm=bundle.description.algorithm,
-        bundle_digest=bundle.digest,
-        dataset=dataset,
-        split=split,
-        rows=len(labels),
-        label=bundle.description.label,
-        classes=bundle.classes,
-        metrics=metrics,
-        headline=name,
-        higher_is_better=higher_is_better,
-        interval=headline_interval(problem, labels, predicted),
-        confusion=confusion,
-        per_class=per_class,
-        true_values=[float(labels[row]) for row in shown],
-        predicted_values=[float(predicted[row]) for row in shown],
-        costs=Costs(
-            parameters=bundle.description.model.parameters,
-            bundle_size_bytes=bundle.description.model.size_bytes,
-            fit_time_s=fit_time_s,
-            latency_p50_ms=latency_p50_ms(bundle, raw),
-        ),
+
+    def worse(some: NDArray[Any], said: NDArray[np.float32]) -> float:
+        if problem.is_classification:
+            return float((said.argmax(axis=1) != some).mean())
+        return float(np.sqrt(np.mean(np.square(said - some))))
+
+    columns = None
+    if raw.table is not None and len(raw.ids) > 1:
+        columns = importance(bundle, raw.table, labels, name, worse, budget_s)
+    compared = []
+    for other, rows in others if read_other else ():
+        affordable = int(np.clip(budget_s / max(row_s, 1e-9), LEAST_OTHER_ROWS, MOST_OTHER_ROWS))
+        part = read_other(other, min(rows, affordable))  # type: ignore[misc]
+        known = _as_the_model_counts(np.asarray(part.labels), classes, bundle, dataset)
+        metrics = measure(
+            problem, known, _predict(bundle, part, slice(None)), part.ids, bundle.classes
+        ).metrics
+        compared.append(OtherSplit(split=other, rows=len(part.ids), of=rows, metrics=metrics))
+
+    evaluation = Evaluation.model_validate(
+        {
+            "problem": problem,
+            "algorithm": bundle.description.algorithm,
+            "bundle_digest": bundle.digest,
+            "dataset": dataset,
+            "split": split,
+            "rows": len(labels),
+            "label": bundle.description.label,
+            "classes": bundle.classes,
+            "metrics": found.metrics,
+            "headline": name,
+            "higher_is_better": higher_is_better,
+            "interval": headline_interval(problem, labels, found.predicted),
+            "confusion": [],
+            "per_class": [],
+            "true_values": [],
+            "predicted_values": [],
+            "costs": Costs(
+                parameters=bundle.description.model.parameters,
+                bundle_size_bytes=bundle.description.model.size_bytes,
+                fit_time_s=fit_time_s,
+                latency_p50_ms=latency_p50_ms(bundle, raw),
+            ),
+            "other_splits": compared,
+            "importance": columns,
+            **found.details,
+        }
     )
-    return evaluation, Predictions(list(raw.ids), labels, predicted, scores)
+    return evaluation, Predictions(list(raw.ids), labels, found.predicted, scores)
 
 
 def latency_p50_ms(bundle: Bundle, raw: RawSplit) -> float:
@@ -166,8 +154,11 @@ def latency_p50_ms(bundle: Bundle, raw: RawSplit) -> float:
         bundle: The model.
         raw: Raw rows, asked in turn.
     """
-    times_ms = []
+    times_ms: list[float] = []
+    began = time.perf_counter()
     for number in range(TIMED_PREDICTIONS + 1):
+        if len(times_ms) > _LEAST_TIMED and time.perf_counter() - began > _TIMED_S:
+            break
         row = number % len(raw.ids)
         started = time.perf_counter()
         _predict(bundle, raw, slice(row, row + 1))
@@ -184,8 +175,13 @@ def _predict(bundle: Bundle, raw: RawSplit, rows: slice) -> NDArray[np.float32]:
 
 def _as_the_model_counts(
     labels: NDArray[Any], classes: Sequence[str], bundle: Bundle, dataset: DatasetRef
-) -> NDArray[np.int64]:
-    """Labels of a dataset as indices into the model's classes, which may stand in another order."""
+) -> NDArray[Any]:
+    """Labels of a dataset as indices into the model's classes, which may stand in another order.
+
+    Values, of which a model predicts one more, stay as they are.
+    """
+    if not bundle.problem.is_classification:
+        return labels
     if tuple(classes) == bundle.classes:
         return labels.astype(np.int64)
     unknown = [name for name in classes if name not in bundle.classes]
@@ -198,8 +194,3 @@ def _as_the_model_counts(
         )
     places = np.array([bundle.classes.index(name) for name in classes], dtype=np.int64)
     return np.asarray(places[labels], dtype=np.int64)
-
-
-def _spread(rows: int, most: int) -> list[int]:
-    """Up to `most` row numbers, evenly spread."""
-    return [int(row) for row in np.unique(np.linspace(0, rows - 1, min(rows, most)).round())]

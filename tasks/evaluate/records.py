@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,8 @@ from mlflow.exceptions import MlflowException
 from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, NotFound
-from tasks.evaluate.evaluate import Evaluation, Predictions, evaluate
+from tasks.evaluate.evaluate import Predictions, evaluate
+from tasks.evaluate.evaluation import Evaluation
 from tasks.refs import DatasetRef, EvaluationRef
 from tasks.train.bundle import Bundle
 from tasks.train.mlflow_model import download_bundle
@@ -64,8 +66,19 @@ def evaluate_and_record(
     bundle = Bundle.load(download_bundle(client, model_uri, models_folder))
     raw = read_raw_rows(store, dataset, split)
     fit_time_s = client.get_run(run_id).data.metrics.get("fit_time_s")
-    evaluation, predictions = evaluate(bundle, raw, dataset, split, store.open(dataset).classes, fit_time_s)
     own = as_the_runs_own and bundle.description.dataset.digest == dataset.digest
+    manifest = store.open(dataset)
+    others = [(name, rows) for name, rows in manifest.splits.items() if rows and name != split]
+    evaluation, predictions = evaluate(
+        bundle,
+        raw,
+        dataset,
+        split,
+        manifest.classes,
+        fit_time_s,
+        others if own else (),
+        lambda name, rows: read_raw_rows(store, dataset, name, rows, spread=True),
+    )
     return record(client, run_id, evaluation, predictions, own_dataset=own)
 
 
@@ -92,7 +105,13 @@ def record(
         client.log_artifacts(run_id, scratch, artifact_path=folder)
     if own_dataset:
         now_ms = int(time.time() * 1000)
-        named = {f"{evaluation.split}_{name}": value for name, value in evaluation.metrics.items()}
+        measured = {evaluation.split: evaluation.metrics}
+        measured |= {other.split: other.metrics for other in evaluation.other_splits}
+        named = {
+            f"{_prefix(split)}_{name}": value
+            for split, metrics in measured.items()
+            for name, value in metrics.items()
+        }
         named["latency_p50_ms"] = evaluation.costs.latency_p50_ms
         client.log_batch(run_id, metrics=[Metric(k, v, now_ms, 0) for k, v in named.items()])
     return EvaluationRef(
@@ -104,6 +123,20 @@ def record(
         uri=f"runs:/{run_id}/{folder}",
         digest=hashlib.sha256(content).hexdigest(),
     )
+
+
+def held_out_split(splits: Mapping[str, int]) -> str:
+    """The split that tells most about new rows: test, or else what was held out next.
+
+    Args:
+        splits: Rows by split.
+    """
+    return next(name for name in ("test", "validation", *splits) if splits.get(name))
+
+
+def _prefix(split: str) -> str:
+    """Begins the names of a split's metrics; those of a fit's own splits have the names of its curves."""
+    return split if split == "test" else f"evaluated_{split}"
 
 
 def load_evaluation(client: MlflowClient, ref: EvaluationRef) -> Evaluation:

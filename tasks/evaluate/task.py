@@ -14,6 +14,8 @@ from tasks.data.task import open_store
 from tasks.home import home
 from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef, RunRef
 
+HELD_OUT = "held-out"
+
 
 def _verify(result: EvaluationRef, inputs: Mapping[str, Any]) -> None:
     """Check that the evaluation is still in MLflow, as it was written."""
@@ -32,7 +34,18 @@ def _verify(result: EvaluationRef, inputs: Mapping[str, Any]) -> None:
 def evaluate_model(
     run: RunRef, dataset: DatasetRef, split: str = "test", site: str = "local"
 ) -> EvaluationRef:
-    """Measure a run's model on raw held-out rows; metrics and files go to the run."""
+    """Measure a run's model on raw rows; metrics and files go to the run.
+
+    Args:
+        run: The training.
+        dataset: The version to measure on; on the run's own, its other splits are measured beside.
+        split: Name of a split, or held-out: test, or where a version has none, validation, or train.
+        site: Which set of blocks to use.
+    """
+    if split == HELD_OUT:
+        from tasks.evaluate.records import held_out_split
+
+        split = held_out_split(open_store(site).open(dataset).splits)
     return _evaluate(run.run_id, run.model_uri, dataset, split, site, as_the_runs_own=True)
 
 

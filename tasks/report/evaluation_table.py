@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.report.markdown import bytes_text, cell, number, table
 
 if TYPE_CHECKING:
-    from tasks.evaluate.evaluate import Evaluation
+    from tasks.evaluate.evaluation import Evaluation
 
 SPLITS = ("train", "validation", "test")
 
