@@ -33,6 +33,7 @@ from blocks.endpoint_host import EndpointHost
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore, default_source_roots
 from blocks.ray_cluster import RayCluster
+from blocks.resource_presets import ResourcePresets
 from deployments.bootstrap import VARIABLE
 from infra.settings import Settings
 
@@ -52,6 +53,7 @@ def local_blocks(settings: Settings) -> list[Block]:
         MlflowServer(tracking_uri=settings.mlflow_url),
         DaskCluster(n_workers=settings.dask_workers),
         RayCluster(num_cpus=settings.dask_workers),
+        ResourcePresets(),
         DocsSite(folder=str(settings.home / "docs"), url=settings.docs_url),
         EndpointHost(home=str(settings.home), first_port=settings.endpoint_port),
     ]

@@ -17,6 +17,7 @@ import fsspec
 from tasks.data.config_store import ExportConfig
 from tasks.data.manifest import Manifest, pages_folder
 from tasks.data.sources.addresses import is_inside, local_path, protocol_of, real_folders
+from tasks.data.storage.files import appearing
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound, Unavailable
 
 EXPORTS = "exports"
@@ -137,22 +138,14 @@ def to_destination(
         InvalidSettings: The destination is no new .zip file.
         NotAllowed: It is where nothing may be written.
     """
-    if not destination.endswith(".zip"):
-        raise InvalidSettings(
-            f"{destination!r} is not the name of a zip file", allowed="a name ending in .zip"
-        )
+    target = require_new(destination, options, roots, closed)
     if protocol_of(destination) == "file":
-        path = Path(_allowed(destination, roots, closed))
+        path = Path(target)
         _require_space(path.parent, size)
         with _new_file(path) as file:
             write(file)
         return str(path)
     filesystem, path = fsspec.core.url_to_fs(destination, **options)
-    inner = [folder.removeprefix("s3://") for folder in closed if folder.startswith("s3://")]
-    if any(is_inside(f"/{path}", f"/{folder}") for folder in inner):
-        raise NotAllowed("The dataset store is not a place for exports", where=destination)
-    if filesystem.exists(path):
-        raise _taken(destination)
     file = filesystem.open(path, "wb", autocommit=False, block_size=_BLOCK_BYTES)
     try:
         write(file)
@@ -163,6 +156,29 @@ def to_destination(
         file.discard()
         raise
     file.commit()
+    return destination
+
+
+def require_new(
+    destination: str, options: Mapping[str, Any], roots: Sequence[str] | None, closed: Sequence[str]
+) -> str:
+    """Check that a zip file may be written to a place, before there is one: see `to_destination`.
+
+    Returns:
+        The path with all links followed, or the URL.
+    """
+    if not destination.endswith(".zip"):
+        raise InvalidSettings(
+            f"{destination!r} is not the name of a zip file", allowed="a name ending in .zip"
+        )
+    if protocol_of(destination) == "file":
+        return _allowed(destination, roots, closed)
+    filesystem, path = fsspec.core.url_to_fs(destination, **options)
+    inner = [folder.removeprefix("s3://") for folder in closed if folder.startswith("s3://")]
+    if any(is_inside(f"/{path}", f"/{folder}") for folder in inner):
+        raise NotAllowed("The dataset store is not a place for exports", where=destination)
+    if filesystem.exists(path):
+        raise _taken(destination)
     return destination
 
 
@@ -217,21 +233,14 @@ def _require_space(folder: Path, size: int) -> None:
 @contextmanager
 def _new_file(target: Path) -> Iterator[IO[bytes]]:
     """A file that appears with all of its content, and replaces nothing."""
-    aside = target.with_name(f".{target.name[-200:]}.{secrets.token_hex(4)}")
     try:
-        with aside.open("xb") as file:
+        with appearing(target, replace=False) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(aside, target)
-        except FileExistsError:
-            raise _taken(str(target)) from None
+    except FileExistsError:
+        raise _taken(str(target)) from None
     except OSError as error:
         raise Unavailable(
             f"The file cannot be written: {error.strerror}",
             where=str(target),
             mend="free some space, or choose another destination",
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)

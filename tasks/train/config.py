@@ -49,6 +49,32 @@ class TrainConfig(BaseModel):
         le=30 * 24 * 3600,
         description="Longest fitting time in seconds; the best model so far is kept. Empty is no limit.",
     )
+    resources: str = Field(
+        default="auto",
+        min_length=1,
+        max_length=100,
+        description="Preset of processors, memory and GPUs, such as cpu-2 or gpu-1; auto takes what there "
+        "is. The block Resource Presets holds them.",
+    )
+    start_from: str = Field(
+        default="",
+        max_length=1000,
+        description="Weights that a network starts from: an MLflow run id, a model such as "
+        "models:/digits@champion, or a local .safetensors file or folder of pretrained weights. Empty "
+        "starts from random ones.",
+    )
+    checkpoint_folder: str = Field(
+        default="",
+        max_length=1000,
+        description="A folder, such as one on a mounted share, that checkpoints are kept in, also after the "
+        "end. Empty keeps them in the data folder, until the end.",
+    )
+    output: str = Field(
+        default="",
+        max_length=1000,
+        description="A new zip file, by its path or s3:// URL, that the finished model is written to as "
+        "well. Empty keeps it in MLflow alone.",
+    )
     tags: dict[str, str] = Field(
         default_factory=dict, max_length=10, description="Up to ten tags of your own on the MLflow run."
     )

@@ -78,9 +78,7 @@ def cross_validate(
             fit = algorithm.fit(
                 read(fold),
                 settings,
-                replace(
-                    share(context, fold, folds + 1), work_folder=folder, seed=context.seed + fold
-                ),
+                replace(share(context, fold, folds + 1), work_folder=folder),
             )
             if fit.ended == "stopped":
                 return replace(scores, stopped=fit)

@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -141,6 +141,13 @@ def requirements(model_format: str) -> list[str]:
     needed: Sequence[str] = (*_ALWAYS, *_BY_FORMAT[model_format])
     # A local build such as 2.13.0+cpu is not on every index; its public version is.
     return [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in needed]
+
+
+def write_zip(folder: Path, file: IO[bytes]) -> None:
+    """Write a bundle's files as one zip archive."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            archive.write(path, str(path.relative_to(folder)))
 
 
 def _pack_code(path: Path) -> None:

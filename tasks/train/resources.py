@@ -33,6 +33,9 @@ class Resources:
         return ", ".join(filter(None, parts)) or "what there is"
 
 
+ALL_THERE_IS = Resources()
+
+
 def host() -> Resources:
     """What this host has: processors that this process may run on, installed memory, visible GPUs."""
     import psutil

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
 from typing import TypeVar
-
-FINISH_S = 25.0
-"""Time to write down the best model so far; a Prefect worker kills a cancelled process after 30 s."""
 
 T = TypeVar("T")
 
@@ -18,7 +15,8 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
     """Run work in a second thread, so that this one is free to be told to stop.
 
     A cancellation reaches the main thread as an exception wherever it happens to be. Here it is
-    waiting; the work is asked to end, gets the time to do so, and the exception goes on its way.
+    waiting; the work is asked to end, and when it has, the exception goes on its way. A Prefect worker
+    kills a cancelled process after 30 s, so the work should not take longer over it.
 
     Args:
         work: Called with a function that it asks every now and then whether to end.
@@ -28,12 +26,13 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
     """
     asked = Event()
     context = contextvars.copy_context()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fit") as pool:
-        future: Future[T] = pool.submit(context.run, work, asked.is_set)
-        try:
-            wait([future])
-        except BaseException:
-            asked.set()
-            wait([future], timeout=FINISH_S)
-            raise
-        return future.result()
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fit")
+    try:
+        future = pool.submit(context.run, work, asked.is_set)
+        wait([future])
+    except BaseException:
+        asked.set()
+        raise
+    finally:
+        pool.shutdown(wait=True)
+    return future.result()

@@ -4,60 +4,90 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from filelock import FileLock, Timeout
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_image_artifact, create_progress_artifact, update_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
+from blocks.object_store import ObjectStore
+from blocks.resource_presets import ResourcePresets, usual_presets
 from tasks.cache import StepCache, code_digests, dependencies_digest
-from tasks.data.task import open_store
+from tasks.data.task import asking_user, closed_folders, open_store
 from tasks.home import home
 from tasks.refs import DatasetRef, RunRef
 from tasks.train.config import TrainConfig
-from tasks.train.tags import FLOW_RUN_TAG
+from tasks.train.live import Live, Standing
+from tasks.train.live_curves import live_curves
+from tasks.train.resources import Resources, choose
+from tasks.train.stopping import run_stoppable
+from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG
 
 if TYPE_CHECKING:
-    from tasks.train.algorithms.algorithm import Metrics
+    from mlflow import MlflowClient
 
-PROGRESS_INTERVAL_S = 1.0
+    from tasks.train.start import Start
+
+CURVES_INTERVAL_S = 5.0
+"""Between two pictures of the curves while a fit runs; the first comes after as long."""
 FINISHED_KEPT_S = 24 * 3600
+CHECKPOINTS = "checkpoints"
 
 
 def _verify(result: RunRef, inputs: Mapping[str, Any]) -> None:
     """Check that the run and its model are still in MLflow."""
     from tasks.train.train import verify_run
 
-    verify_run(cast(MlflowServer, MlflowServer.load(inputs["site"])).client(), result)
+    verify_run(_client(inputs["site"]), result)
+
+
+def _start_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The weights behind the name that a training starts from: an alias may move, a file may change."""
+    start = _start(inputs["config"], inputs["site"])
+    return {"start weights": start.digest} if start else {}
 
 
 @task(
     name="train",
     task_run_name="train {config.algorithm} on {ref.name}",
-    cache_policy=StepCache(verify=_verify),
+    cache_policy=StepCache(verify=_verify, identify=_start_digest),
     persist_result=True,
     result_serializer="json",
 )
 def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> RunRef:
     """Train, with progress in the Prefect UI, and record the run in MLflow.
 
-    Killed and run again with the same inputs and code, it goes on from its last checkpoint. While the
-    same training runs elsewhere on this host, it waits for that one, and takes its result.
+    Killed and run again with the same inputs and code, it goes on from its last checkpoint. Cancelled,
+    it keeps the best model so far. While the same training runs elsewhere on this host, it waits for
+    that one, and takes its result.
     """
+    from tasks.data.delivery import require_new
     from tasks.train.train import earlier_run, train
 
-    client = cast(MlflowServer, MlflowServer.load(site)).client()
-    folder = work_folder(ref, config, site)
+    resources = _resources(config, site)
+    start = _start(config, site)
+    if config.output:
+        require_new(config.output, *_output_place(config, site))
+    client = _client(site)
+    folder = work_folder(ref, config, site, start.digest if start else "")
+    store = open_store(site)
+    progress = Progress(site, f"{config.algorithm} on {ref.name}")
+    tags = {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
     with _alone(folder):
         run = _finished_meanwhile(folder)
         if run is not None:
@@ -66,17 +96,76 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
         left = earlier_run(client, folder)
         if left is not None:
             get_run_logger().info("An earlier attempt left the MLflow run %s; it is opened again.", left)
-        run = train(
-            ref,
-            config,
-            open_store(site),
-            client,
-            folder,
-            Progress(),
-            tags={FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else None,
-        )
-        _note_finished(folder, run)
+
+        def fit(should_stop: Callable[[], bool]) -> RunRef:
+            with Live(progress) as live:
+                done = train(
+                    ref,
+                    config,
+                    store,
+                    client,
+                    folder,
+                    live,
+                    tags=tags,
+                    should_stop=should_stop,
+                    resources=resources,
+                    start_from=start.path if start else None,
+                )
+            if should_stop():  # what it kept is a model of its own: training again begins anew
+                progress.log.info("Stopped; the best model so far is kept in the MLflow run %s.", done.run_id)
+                _drop(folder, config)
+            return done
+
+        run = run_stoppable(fit)
+        if config.output:
+            _write_output(run, config, site)
+        _note_finished(folder, config, run)
         return run
+
+
+def _client(site: str) -> MlflowClient:
+    return cast(MlflowServer, MlflowServer.load(site)).client()
+
+
+def _resources(config: TrainConfig, site: str) -> Resources:
+    """The preset's grant, if this host has it."""
+    try:
+        presets = cast(ResourcePresets, ResourcePresets.load(site)).presets
+    except ValueError:  # a site without presets of its own has the usual ones
+        presets = usual_presets()
+    return choose(
+        config.resources, {name: Resources(**preset.model_dump()) for name, preset in presets.items()}
+    )
+
+
+def _start(config: TrainConfig, site: str) -> Start | None:
+    if not config.start_from:
+        return None
+    from tasks.train.start import find_start
+
+    block = cast(ObjectStore, ObjectStore.load(site))
+    models_folder = home() / "work" / "models"
+    return find_start(
+        config.start_from, _client(site), models_folder, block.source_roots, closed_folders(block)
+    )
+
+
+def _write_output(run: RunRef, config: TrainConfig, site: str) -> None:
+    """Write the model to the file that was asked for."""
+    from tasks.data.delivery import to_destination
+    from tasks.train.mlflow_model import download_bundle, write_zip
+
+    folder = download_bundle(_client(site), run.model_uri, home() / "work" / "models")
+    size = sum(path.stat().st_size for path in folder.rglob("*"))
+    to_destination(config.output, *_output_place(config, site), size, partial(write_zip, folder))
+    get_run_logger().info("The model is in %s as well.", config.output)
+
+
+def _output_place(config: TrainConfig, site: str) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Options of the object store, folders that may be written to, and folders that may not."""
+    block = cast(ObjectStore, ObjectStore.load(site))
+    options = block.storage_options if config.output.startswith("s3://") else {}
+    return options, block.source_roots, closed_folders(block)
 
 
 @task(name="find run", task_run_name="find run {run_id}")
@@ -88,7 +177,7 @@ def find_run(run_id: str, site: str = "local") -> RunRef:
     """
     from tasks.train.train import find_run as find
 
-    run = find(cast(MlflowServer, MlflowServer.load(site)).client(), run_id)
+    run = find(_client(site), run_id)
     open_store(site).open(run.dataset)
     return run
 
@@ -110,16 +199,25 @@ def _alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _note_finished(folder: Path, run: RunRef) -> None:
+def _note_finished(folder: Path, config: TrainConfig, run: RunRef) -> None:
     """Put the result in place of the work folder, for those that wait, and drop results that none awaits."""
     path = folder.with_suffix(".json")
     aside = folder.with_suffix(".partial")
     aside.write_text(run.model_dump_json())
     aside.rename(path)
-    shutil.rmtree(folder, ignore_errors=True)
+    _drop(folder, config)
     for old in folder.parent.glob("*.json"):
         if time.time() - old.stat().st_mtime > FINISHED_KEPT_S:
             old.unlink(missing_ok=True)
+
+
+def _drop(folder: Path, config: TrainConfig) -> None:
+    """Remove the work folder; checkpoints stay where the user has chosen their place."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not (config.checkpoint_folder and path.name == CHECKPOINTS):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _finished_meanwhile(folder: Path) -> RunRef | None:
@@ -135,39 +233,82 @@ def _finished_meanwhile(folder: Path) -> RunRef | None:
 
 
 class Progress:
-    """Shows a fit in the Prefect UI: a progress bar, and a log line an epoch, at most one a second."""
+    """Shows a fit in the Prefect UI: a progress bar, a log line and the learning curves so far.
 
-    def __init__(self) -> None:
+    Args:
+        site: Whose docs site holds the picture of the curves.
+        detail: What is trained.
+    """
+
+    def __init__(self, site: str, detail: str) -> None:
         self.log = get_run_logger()
-        self.shown_at = 0.0
-        self.artifact = cast(
+        self._detail = detail
+        self._docs = cast(DocsSite, DocsSite.load(site))
+        self._picture = f"pictures/live-{uuid4().hex}.svg"
+        self._drawn: UUID | None = None
+        self._drawn_at = time.monotonic()
+        self._bar = cast(
             UUID,
             create_progress_artifact(
                 progress=0.0, key="training-progress", description="Training: reading the data"
             ),
         )
 
-    def __call__(self, epoch: int, epochs: int, metrics: Metrics) -> None:
-        """Hear of a finished epoch: see `tasks.train.algorithms.algorithm.Report`."""
-        if epoch < epochs and time.monotonic() - self.shown_at < PROGRESS_INTERVAL_S:
-            return
-        self.shown_at = time.monotonic()
-        scores = {k: v for k, v in metrics.items() if k.startswith(("train_", "validation_"))}
-        line = f"Epoch {epoch} of {epochs}: " + ", ".join(
+    def __call__(self, standing: Standing) -> None:
+        """Show how far a fit is: what `tasks.train.live.Live` calls from its thread."""
+        scores = {k: v for k, v in standing.metrics.items() if k.startswith(("train_", "validation_"))}
+        line = f"Epoch {standing.epoch} of {standing.epochs}: " + ", ".join(
             f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()
         )
         self.log.info(line)
-        update_progress_artifact(self.artifact, progress=100.0 * epoch / epochs, description=line)
+        update_progress_artifact(
+            self._bar, progress=100.0 * standing.epoch / standing.epochs, description=line
+        )
+        due = time.monotonic() - self._drawn_at >= CURVES_INTERVAL_S
+        if self._drawn if standing.ended else due:
+            self._draw(standing)
+
+    def _draw(self, standing: Standing) -> None:
+        """Publish the curves so far: one file and one artifact, which are replaced each time."""
+        picture = live_curves(standing.curves, standing.epochs, self._detail)
+        if not picture:
+            return
+        file = Path(self._docs.folder, self._picture)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(".partial")
+        aside.write_text(picture)
+        aside.replace(file)
+        # An address that changes with the picture: browsers keep what they have seen of the same one.
+        url = f"{self._docs.url.rstrip('/')}/{self._picture}?epoch={standing.epoch}"
+        about = f"Learning curves of {self._detail}, while it trains"
+        if self._drawn is None:
+            self._drawn = cast(UUID, create_image_artifact(url, key="learning-curves", description=about))
+        else:
+            with get_client(sync_client=True) as client:
+                client.update_artifact(self._drawn, ArtifactUpdate(data=url, description=about))
+        self._drawn_at = time.monotonic()
 
 
-def work_folder(ref: DatasetRef, config: TrainConfig, site: str) -> Path:
+def work_folder(ref: DatasetRef, config: TrainConfig, site: str, start_digest: str = "") -> Path:
     """Where this very training keeps its checkpoints: the same for the same inputs and code."""
     identity = {
         "dataset": ref.digest,
         "config": config.model_dump(mode="json"),
+        "start": start_digest,
         "site": site,
         "code": code_digests(__name__),
         "dependencies": dependencies_digest(),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return home() / "work" / "train" / digest[:24]
+    return _checkpoint_folder(config, site) / digest[:24]
+
+
+def _checkpoint_folder(config: TrainConfig, site: str) -> Path:
+    if not config.checkpoint_folder:
+        return home() / "work" / "train"
+    from tasks.data.sources.addresses import local_path, require_allowed
+
+    block = cast(ObjectStore, ObjectStore.load(site))
+    path = Path(os.path.realpath(local_path(config.checkpoint_folder)))
+    require_allowed(str(path), config.checkpoint_folder, block.source_roots, closed_folders(block))
+    return path

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +14,22 @@ from tasks.data.read import preprocessing_of, read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, NotFound
 from tasks.refs import DATASET_TAG, DatasetRef, RunRef
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Report, TrainingData, never, silent
+from tasks.train.algorithms.algorithm import (
+    Algorithm,
+    AlgorithmSettings,
+    Fit,
+    FitContext,
+    Metrics,
+    Report,
+    TrainingData,
+    never,
+    silent,
+)
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.config import TrainConfig
+from tasks.train.cross_validation import cross_validate, share
 from tasks.train.mlflow_model import example_rows, log_bundle
+from tasks.train.resources import ALL_THERE_IS, Resources
 from tasks.train.tags import (
     ALGORITHM_TAG,
     BUNDLE_DIGEST_TAG,
@@ -23,9 +37,10 @@ from tasks.train.tags import (
     DATASET_REF_TAG,
     ENDED_TAG,
     MODEL_URI_TAG,
+    TRAINING_FILE,
 )
 from tasks.train.tracking import TrackedRun, can_be_resumed, tracked_run
-from tasks.train.training_data import read_training_data
+from tasks.train.training_data import folds_of, read_training_data
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,6 +59,8 @@ def train(
     tags: Mapping[str, str] | None = None,
     should_stop: Callable[[], bool] = never,
     parent: str | None = None,
+    resources: Resources = ALL_THERE_IS,
+    start_from: Path | None = None,
 ) -> RunRef:
     """Fit, and record all of it in one MLflow run.
 
@@ -51,15 +68,17 @@ def train(
     checkpoint and ends with the same model. The work folder may be deleted when this returns.
 
     Args:
-        ref: A preprocessed dataset version.
+        ref: A preprocessed dataset version; one that is divided into folds is cross-validated.
         config: What to train.
         store: Where dataset versions are.
         client: MLflow.
         work_folder: For checkpoints; belongs to this training alone, which the caller sees to.
         report: Hears each epoch, after MLflow.
         tags: More tags for the run, such as the flow run's id.
-        should_stop: Asked after each epoch; True keeps the best model so far, status aborted.
+        should_stop: Asked after each step; True keeps the best model so far, status aborted.
         parent: MLflow run that this one is nested below.
+        resources: What the fit may use of this host.
+        start_from: Weights that the network starts from; see `tasks.train.start`.
 
     Returns:
         The finished run with its logged model.
@@ -69,7 +88,8 @@ def train(
         InvalidData: Nothing can be learned from the data; no run is made.
     """
     algorithm, settings = config.resolve(ref.problem, ref.rows)
-    data = read_training_data(store, ref)
+    folds = folds_of(store, ref)
+    data = read_training_data(store, ref, fold=None)
     work_folder.mkdir(parents=True, exist_ok=True)
     all_tags = {
         **config.tags,
@@ -95,23 +115,46 @@ def train(
                 "dataset": str(ref),
                 "train_rows": len(data.train),
                 "validation_rows": len(data.validation) if data.validation else 0,
+                **({"folds": folds} if folds else {}),
+                **({"start_from": config.start_from} if config.start_from else {}),
                 **settings.model_dump(mode="json"),
             }
         )
+        run.client.log_text(run.run_id, config.model_dump_json(indent=1), TRAINING_FILE)
         run.input(ref, store.open(ref).splits)
-
-        def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:
-            run.stream(metrics, epoch)
-            report(epoch, epochs, metrics)
-
         context = FitContext(
             seed=config.seed,
-            report=log_and_report,
+            report=report,
+            report_steps=run.stream_steps,
             work_folder=work_folder,
             max_time_s=config.max_time_s,
             should_stop=should_stop,
+            threads=resources.cpus,
+            gpus=resources.gpus,
+            start_from=start_from,
         )
-        bundle, fit = fit_bundle(ref, config, data, store, context, work_folder / "bundle")
+        fit = None
+        if folds:
+            scores = cross_validate(
+                algorithm,
+                settings,
+                folds,
+                partial(read_training_data, store, ref),
+                context,
+                lambda fold, metrics: run.stream({f"fold_{k}": v for k, v in metrics.items()}, fold),
+            )
+            run.metrics(scores.summary())
+            fit = scores.stopped
+            settings = algorithm.refit_settings(settings, scores.best_epochs or [1])
+            context = share(context, folds, folds + 1)
+        if fit is None:
+
+            def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:
+                run.stream(metrics, epoch)
+                context.report(epoch, epochs, metrics)
+
+            fit = algorithm.fit(data, settings, replace(context, report=log_and_report))
+        bundle = write_bundle(work_folder / "bundle", fit, ref, algorithm, settings, config.seed, data, store)
         run.complete(fit.history)
         model_uri = _finish(run, bundle, fit, work_folder / "bundle", store, ref)
     return RunRef(
@@ -124,41 +167,42 @@ def train(
     )
 
 
-def fit_bundle(
+def write_bundle(
+    folder: Path,
+    fit: Fit,
     ref: DatasetRef,
-    config: TrainConfig,
+    algorithm: Algorithm,
+    settings: AlgorithmSettings,
+    seed: int,
     data: TrainingData,
     store: DatasetStore,
-    context: FitContext,
-    folder: Path,
-) -> tuple[Bundle, Fit]:
-    """Fit and write the bundle, with no word to MLflow: what a trial of a study calls.
+) -> Bundle:
+    """Put a fitted model together with what it needs to answer raw rows.
 
     Args:
+        folder: Where the bundle is written, replacing an earlier one.
+        fit: The fitted model.
         ref: The version that `data` was read from.
-        config: What to train; its experiment, tags and time limit are not looked at here.
+        algorithm: What was fitted.
+        settings: Its hyperparameters.
+        seed: Start of its random numbers.
         data: The rows.
         store: Where the version's preprocessing is looked up.
-        context: How to run the fit.
-        folder: Where the bundle is written, replacing an earlier one.
     """
-    algorithm, settings = config.resolve(ref.problem, ref.rows)
-    fit = algorithm.fit(data, settings, context)
     shutil.rmtree(folder, ignore_errors=True)
-    bundle = Bundle.write(
+    return Bundle.write(
         folder,
         model=fit.model,
         preprocessing=preprocessing_of(store, ref),
         problem=ref.problem,
         algorithm=algorithm.name,
         hyperparameters=settings.model_dump(mode="json"),
-        seed=config.seed,
+        seed=seed,
         classes=data.classes,
         label=store.open(ref).label,
         inputs=data.inputs,
         dataset=TrainedOn(name=ref.name, version=ref.version, digest=ref.digest),
     )
-    return bundle, fit
 
 
 def find_run(client: MlflowClient, run_id: str) -> RunRef:

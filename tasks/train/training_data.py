@@ -11,6 +11,12 @@ from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import Rows, TrainingData
 
 
+def folds_of(store: DatasetStore, ref: DatasetRef) -> int:
+    """Folds that a version is divided into for cross-validation; 0 where it has a validation split."""
+    manifest = store.open(ref)
+    return 0 if manifest.splits.get("validation") else manifest.folds
+
+
 def read_training_data(store: DatasetStore, ref: DatasetRef, fold: int | None = 0) -> TrainingData:
     """Read the train and validation splits of a preprocessed version into memory.
 

@@ -1,0 +1,135 @@
+"""k-fold cross-validation of real trainings."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from sklearn.datasets import load_breast_cancer
+
+from tasks.data.config import PreprocessConfig
+from tasks.data.preparation.preprocess import preprocess
+from tasks.data.storage.store import DatasetStore
+from tasks.refs import DatasetRef, Problem
+from tasks.train import algorithms
+from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, TrainingData
+from tasks.train.config import TrainConfig
+from tasks.train.cross_validation import cross_validate
+from tasks.train.train import train
+from tasks.train.training_data import folds_of, read_training_data
+from tests.helpers.serving_stack import MlflowProcess
+from tests.helpers.stored_datasets import store_table
+
+FOLDS = 4
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
+    return DatasetStore(str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def divided(store: DatasetStore) -> DatasetRef:
+    data = load_breast_cancer(as_frame=True)
+    frame = (
+        data.data.iloc[:, :6].rename(columns=lambda name: name.replace(" ", "_")).assign(label=data.target)
+    )
+    raw = store_table(
+        store, "tumours", {"train": frame}, Problem.TABLE_CLASSIFICATION, ("malignant", "benign")
+    )
+    config = PreprocessConfig.model_validate({"steps": [], "split": {"folds": FOLDS}})
+    return preprocess(raw, config, store)
+
+
+def test_folds_are_scored_apart_and_the_model_learns_from_all_rows(
+    divided: DatasetRef, store: DatasetStore, mlflow_process: MlflowProcess, tmp_path: Path
+) -> None:
+    assert folds_of(store, divided) == FOLDS
+    client = MlflowClient(mlflow_process.uri)
+    heard: list[tuple[int, int]] = []
+    config = TrainConfig(algorithm="lightgbm", hyperparameters={"rounds": 40}, experiment="folds")
+    run = train(
+        divided, config, store, client, tmp_path, lambda epoch, epochs, _: heard.append((epoch, epochs))
+    )
+
+    found = client.get_run(run.run_id)
+    assert found.data.params["folds"] == str(FOLDS)
+    assert found.data.params["validation_rows"] == "0"
+    whole = read_training_data(store, divided, fold=None)
+    assert int(found.data.params["train_rows"]) == len(whole.train)
+    points = client.get_metric_history(run.run_id, "fold_validation_accuracy")
+    assert [point.step for point in points] == [1, 2, 3, 4]
+    values = [point.value for point in points]
+    metrics = found.data.metrics
+    assert metrics["cv_validation_accuracy_mean"] == pytest.approx(statistics.fmean(values))
+    assert metrics["cv_validation_accuracy_std"] == pytest.approx(statistics.stdev(values))
+    assert metrics["cv_validation_accuracy_mean"] > 0.85
+    rounds = [point.value for point in client.get_metric_history(run.run_id, "train_loss")]
+    assert 1 <= len(rounds) <= 40
+    assert [epoch / epochs for epoch, epochs in heard] == sorted(epoch / epochs for epoch, epochs in heard)
+
+
+def test_a_finished_fold_is_not_fitted_again(
+    divided: DatasetRef, store: DatasetStore, tmp_path: Path
+) -> None:
+    algorithm = algorithms.get("logistic_regression")
+    settings = algorithms.settings(algorithm, {})
+    read: list[int] = []
+
+    def rows(fold: int) -> TrainingData:
+        read.append(fold)
+        return read_training_data(store, divided, fold)
+
+    def dies_in_the_third(fold: int, metrics: Metrics) -> None:
+        if fold == 3:
+            raise KeyboardInterrupt
+
+    context = FitContext(work_folder=tmp_path)
+    tmp_path.mkdir(exist_ok=True)
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(algorithm, settings, FOLDS, rows, context, dies_in_the_third)
+    assert read == [0, 1, 2]
+    again = cross_validate(algorithm, settings, FOLDS, rows, context, lambda *_: None)
+    assert read == [0, 1, 2, 3]
+
+    fresh = cross_validate(algorithm, settings, FOLDS, rows, FitContext(), lambda *_: None)
+    assert fresh.metrics == again.metrics
+
+
+def test_the_folds_are_those_of_scikit_learn_done_by_hand(divided: DatasetRef, store: DatasetStore) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    algorithm = algorithms.get("logistic_regression")
+    settings = algorithms.settings(algorithm, {})
+    ours = cross_validate(
+        algorithm, settings, FOLDS, lambda fold: read_training_data(store, divided, fold), FitContext(),
+        lambda *_: None,
+    )  # fmt: skip
+    for fold in range(FOLDS):
+        data = read_training_data(store, divided, fold)
+        assert data.validation is not None
+        fit: Fit = algorithm.fit(data, settings, FitContext())
+        plain = LogisticRegression(**fit.model.estimator.get_params()).fit(
+            data.train.inputs, data.train.labels
+        )
+        accuracy = plain.score(data.validation.inputs, data.validation.labels)
+        assert ours.metrics[fold]["validation_accuracy"] == pytest.approx(accuracy)
+    labels = [read_training_data(store, divided, fold).validation.labels for fold in range(FOLDS)]
+    whole = read_training_data(store, divided, fold=None).train.labels
+    assert sorted(np.concatenate(labels)) == sorted(whole)
+
+
+def test_stopped_in_a_fold_its_model_is_what_is_kept(
+    divided: DatasetRef, store: DatasetStore, mlflow_process: MlflowProcess, tmp_path: Path
+) -> None:
+    asked = iter([False] * 30 + [True] * 10_000)
+    config = TrainConfig(algorithm="lightgbm", hyperparameters={"rounds": 25}, experiment="folds")
+    client = MlflowClient(mlflow_process.uri)
+    run = train(divided, config, store, client, tmp_path, should_stop=lambda: next(asked))
+    found = client.get_run(run.run_id)
+    assert found.data.tags["trainyard.status"] == "aborted"
+    assert "cv_validation_accuracy_mean" not in found.data.metrics
+    assert found.data.metrics["best_validation_accuracy"] > 0.5
