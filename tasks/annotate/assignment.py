@@ -19,7 +19,7 @@ from tasks.annotate.assign import assign
 from tasks.annotate.config import AssignConfig
 from tasks.data.manifest import ID_COLUMN, Manifest
 from tasks.data.read import contents_of, shard_tables
-from tasks.data.shards import put
+from tasks.data.storage.files import put
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
 from tasks.refs import DatasetRef, Problem

@@ -13,7 +13,6 @@ from tasks.annotate.collect import Progress, merge, progress, require_complete
 from tasks.annotate.config import CollectConfig
 from tasks.annotate.label_studio import Choice, read_export
 from tasks.data.manifest import ID_COLUMN
-from tasks.data.read import read_shard
 from tasks.data.shards import schema
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, NotFound
@@ -74,13 +73,12 @@ def _store(store: DatasetStore, assignment: Assignment, labels: Mapping[str, str
     classes = tuple(_sorted_classes({*before.classes, *assignment.classes}))
     moved = {index: classes.index(name) for index, name in enumerate(before.classes)}
     layout = schema(before.problem, before.features, before.label, classes)
-    folder = store.folder(before.name, before.version)
     with store.writer(before.name) as writer:
         files = []
         for split in before.splits:
-            shards = before.files_of(split)
-            for place, file in enumerate(shards):
-                table = read_shard(store.fs, f"{folder}/{file.path}")
+            shards = store.shards(before, split)
+            for place, shard in enumerate(shards):
+                table = shard.read()
                 old = table[before.label].to_pylist()
                 new = [
                     classes.index(labels[item]) if item in labels else None if label is None else moved[label]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -16,8 +15,7 @@ import pyarrow.compute as pc
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, FileEntry, Manifest
 from tasks.data.partitions import map_partitions
-from tasks.data.read import opened_shard, read_shard
-from tasks.data.shards import ShardTarget, shard_path
+from tasks.data.shards import Shard, ShardTarget, shard_path
 from tasks.data.storage.store import LATEST_RAW, DatasetStore
 from tasks.data.unions import Form, Union
 from tasks.errors import Damaged, InvalidData, Unavailable
@@ -93,14 +91,13 @@ def grow(
         InvalidData: A new row has the id of another one.
     """
     base = union.base
-    origin = ShardTarget(store.version_url(base.name, base.version), store.options)
     jobs = [
-        _Kept(entry, origin, target, index, counts[split], union.old)
+        _Kept(shard, target, index, counts[split], union.old)
         for split in base.splits
-        for index, entry in enumerate(base.files_of(split))
+        for index, shard in enumerate(store.shards(base, split))
     ]
     kept = map_partitions(_keep, jobs, client)
-    found = map_partitions(_compare, _meetings(kept, added, target, base.label), client)
+    found = map_partitions(_compare, _meetings(kept, added, target, base), client)
     _refuse_other_rows(base, [name for one in found for name in one.other])
     left = {one.path: one.entry for one in found}
     new = [left.get(entry.path, entry) for entry, _ in added]
@@ -126,8 +123,7 @@ def require_newest(store: DatasetStore, base: Manifest) -> None:
 
 @dataclass(frozen=True)
 class _Kept:
-    entry: FileEntry
-    origin: ShardTarget
+    shard: Shard
     target: ShardTarget
     index: int
     count: int
@@ -136,20 +132,24 @@ class _Kept:
 
 def _keep(job: _Kept) -> tuple[FileEntry, np.ndarray]:
     """Take a shard over into the new version; says what is there now, and the hashes of its ids."""
-    path = shard_path(job.entry.split, job.index, job.count)
-    filesystem, folder = fsspec.core.url_to_fs(job.target.url, **job.target.options)
+    shard = job.shard
     if job.form is None:
+        path = shard_path(shard.file.split, job.index, job.count)
         try:
-            entry = job.target.copy(job.origin, job.entry, path)
+            entry = job.target.copy(shard, path)
         except FileNotFoundError as error:
             raise Damaged(
-                f"A shard is gone: {error}", where=job.entry.path, mend="add to a version that is whole"
+                f"A shard is gone: {error}", where=shard.file.path, mend="add to a version that is whole"
             ) from error
-        with opened_shard(filesystem, f"{folder}/{path}") as file:
+        with _new(entry, job.target, shard.manifest).opened() as file:
             return entry, hashes(file.read([ID_COLUMN]))
-    _, source = fsspec.core.url_to_fs(job.origin.url, **job.origin.options)
-    table = job.form.rows(read_shard(filesystem, f"{source}/{job.entry.path}"))
-    return job.target.write(job.entry.split, job.index, job.count, table), hashes(table)
+    table = job.form.rows(shard.read())
+    return job.target.write(shard.file.split, job.index, job.count, table), hashes(table)
+
+
+def _new(entry: FileEntry, target: ShardTarget, base: Manifest) -> Shard:
+    """A shard of the version in the making, which has no manifest of its own yet."""
+    return Shard(target.url, target.options, base, entry)
 
 
 def hashes(table: pa.Table) -> np.ndarray:
@@ -161,10 +161,9 @@ def hashes(table: pa.Table) -> np.ndarray:
 class _Meeting:
     """A shard that was added, and the shards from before that may hold ids of it."""
 
-    entry: FileEntry
-    others: tuple[FileEntry, ...]
+    shard: Shard
+    others: tuple[Shard, ...]
     target: ShardTarget
-    label: str
 
 
 @dataclass(frozen=True)
@@ -190,50 +189,52 @@ def _meetings(
     kept: Sequence[tuple[FileEntry, np.ndarray]],
     added: Sequence[tuple[FileEntry, np.ndarray]],
     target: ShardTarget,
-    label: str,
+    base: Manifest,
 ) -> list[_Meeting]:
     """The shards that have to be compared; nearly always none."""
     every = np.concatenate([ids for _, ids in kept])
     owner = np.repeat(np.arange(len(kept)), [len(ids) for _, ids in kept])
     order = np.argsort(every, kind="stable")
     every, owner = every[order], owner[order]
+    light = base.model_copy(update={"files": ()})
     found = []
     for entry, ids in added:
         first, behind = np.searchsorted(every, ids), np.searchsorted(every, ids, side="right")
         hit = behind > first
         if hit.any():
             owners = np.unique(np.concatenate([owner[first[hit]], owner[behind[hit] - 1]]))
-            found.append(_Meeting(entry, tuple(kept[place][0] for place in owners), target, label))
+            others = tuple(_new(kept[place][0], target, light) for place in owners)
+            found.append(_Meeting(_new(entry, target, light), others, target))
     return found
 
 
 def _compare(job: _Meeting) -> _Met:
     """Find the rows of a shard that are there already, and write it without them."""
-    filesystem, folder = fsspec.core.url_to_fs(job.target.url, **job.target.options)
-    table = read_shard(filesystem, f"{folder}/{job.entry.path}")
+    entry, label = job.shard.file, job.shard.manifest.label
+    table = job.shard.read()
     ids = table[ID_COLUMN].combine_chunks()
     twice = np.zeros(len(ids), bool)
     other: list[str] = []
-    for entry in job.others:
-        before = read_shard(filesystem, f"{folder}/{entry.path}")
+    for shard in job.others:
+        before = shard.read()
         before = before.filter(pc.is_in(before[ID_COLUMN], value_set=ids))
         if not before.num_rows:
             continue
         places = pc.index_in(before[ID_COLUMN], value_set=ids).to_numpy()
         twice[places] = True
-        if entry.split != job.entry.split:
-            other += [f"{name} (in {entry.split} there)" for name in before[ID_COLUMN].to_pylist()]
+        if shard.file.split != entry.split:
+            other += [f"{name} (in {shard.file.split} there)" for name in before[ID_COLUMN].to_pylist()]
         elif not (rows := table.take(pa.array(places))).equals(before):
             names = before[ID_COLUMN].to_pylist()
             other += [name for name, same in zip(names, _same(rows, before), strict=True) if not same]
     if other or not twice.any():
-        return _Met(job.entry.path, job.entry, 0, 0, tuple(other))
+        return _Met(entry.path, entry, 0, 0, tuple(other))
     left = table.filter(pa.array(~twice))
-    unlabelled = table[job.label].null_count - left[job.label].null_count
+    unlabelled = table[label].null_count - left[label].null_count if label else 0
     if left.num_rows:
-        return _Met(job.entry.path, job.target.rewrite(job.entry, left), int(twice.sum()), unlabelled, ())
-    filesystem.rm_file(f"{folder}/{job.entry.path}")
-    return _Met(job.entry.path, None, int(twice.sum()), unlabelled, ())
+        return _Met(entry.path, job.target.rewrite(entry, left), int(twice.sum()), unlabelled, ())
+    job.target.remove(entry)
+    return _Met(entry.path, None, int(twice.sum()), unlabelled, ())
 
 
 def _same(rows: pa.Table, others: pa.Table) -> np.ndarray:

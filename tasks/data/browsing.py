@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from tasks.data.config_store import BrowseConfig
 from tasks.data.listed import listed
-from tasks.data.manifest import ID_COLUMN, FileEntry, Manifest
+from tasks.data.manifest import ID_COLUMN, Manifest
 from tasks.data.partitions import Progress, silent
-from tasks.data.read import opened_shard
+from tasks.data.shards import Shard
 from tasks.data.sources.globs import WILDCARD, Glob
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
@@ -85,10 +85,10 @@ def browse(
     folders: dict[str, Folder] = {}
     here = Folder()
     places: list[_Place] = []
-    entries = _entries(manifest, config.split)
-    shards = store.folder(manifest.name, manifest.version)
-    for done, entry in enumerate(entries, 1):
-        with opened_shard(store.fs, f"{shards}/{entry.path}") as file:
+    shards = _shards(store, manifest, config.split)
+    for done, shard in enumerate(shards, 1):
+        split = shard.file.split
+        with shard.opened() as file:
             for group in range(file.num_row_groups):
                 share = _share(file, group)
                 table = file.read_row_group(group, [ID_COLUMN, *wanted.columns])
@@ -96,24 +96,24 @@ def browse(
                 inner = [] if glob else _inner(ids)
                 for name, count in inner:
                     folder = folders.setdefault(name, Folder())
-                    folder.splits[entry.split] += count
+                    folder.splits[split] += count
                     folder.bytes += share * count
                 count = len(ids) - sum(count for _, count in inner)
-                here.splits[entry.split] += count
+                here.splits[split] += count
                 here.bytes += share * count
                 missing = config.limit - len(places)
                 if count and missing > 0:
                     direct = rows if not inner else rows.filter(pc.invert(pc.match_substring(ids, "/")))
                     places += [
-                        _Place(entry, group, int(row), share) for row in direct.slice(0, missing).to_pylist()
+                        _Place(shard, group, int(row), share) for row in direct.slice(0, missing).to_pylist()
                     ]
-        progress(done, len(entries))
+        progress(done, len(shards))
     rows = here.rows + sum(folder.rows for folder in folders.values())
     if not rows:
         _refuse_nothing(store, manifest, config)
     total = int(here.bytes + sum(folder.bytes for folder in folders.values()))
     if not folders:
-        return Listing({}, _items(store, manifest, places), rows, total)
+        return Listing({}, _items(manifest, places), rows, total)
     found = dict(sorted(folders.items()))
     return Listing(({".": here} if here.rows else {}) | found, [], rows, total)
 
@@ -140,7 +140,7 @@ def lines(listing: Listing, limit: int) -> list[dict[str, str]]:
 class _Place:
     """Where an item lies."""
 
-    entry: FileEntry
+    shard: Shard
     group: int
     row: int
     share: float
@@ -158,11 +158,14 @@ class _Labels:
             return
         self._index = manifest.classes.index(label) if label in manifest.classes else None
         classes = manifest.problem.is_classification or self._objects
-        if (self._index is None and label != UNLABELLED) or (self._index is not None and not classes):
+        known = label == UNLABELLED if self._index is None else classes
+        if not known or not manifest.label:
             raise InvalidSettings(
                 f"Rows of {manifest.name}@{manifest.version} cannot be chosen by the label {label}",
                 where="label",
-                allowed=listed([*(manifest.classes if classes else ()), UNLABELLED], 20),
+                allowed=listed([*(manifest.classes if classes else ()), UNLABELLED], 20)
+                if manifest.label
+                else "empty: rows have no label",
             )
         part = ".list.element.category" if self._objects else ".path" if manifest.problem is _MAPS else ""
         self.columns = [manifest.label + part]
@@ -185,16 +188,16 @@ class _Labels:
         return ids.filter(mask), rows.filter(mask)
 
 
-def _entries(manifest: Manifest, split: str) -> list[FileEntry]:
+def _shards(store: DatasetStore, manifest: Manifest, split: str) -> Sequence[Shard]:
     if split == "any":
-        return list(manifest.files)
+        return store.shards(manifest)
     if not manifest.splits.get(split):
         raise InvalidSettings(
             f"The version {manifest.name}@{manifest.version} has no split {split}",
             where="split",
             allowed=", ".join(manifest.splits),
         )
-    return manifest.files_of(split)
+    return store.shards(manifest, split)
 
 
 def _share(file: pq.ParquetFile, group: int) -> float:
@@ -227,13 +230,12 @@ def _inner(ids: pa.Array) -> list[tuple[str, int]]:
     return [(one["values"], one["counts"]) for one in counts.to_pylist()]
 
 
-def _items(store: DatasetStore, manifest: Manifest, places: Sequence[_Place]) -> list[Item]:
+def _items(manifest: Manifest, places: Sequence[_Place]) -> list[Item]:
     """The rows at these places; of their files only the lengths are kept."""
     items: list[Item] = []
-    shards = store.folder(manifest.name, manifest.version)
     for part in _by_group(places):
-        with opened_shard(store.fs, f"{shards}/{part[0].entry.path}") as file:
-            columns = [ID_COLUMN] if manifest.problem is _MAPS else [ID_COLUMN, manifest.label]
+        with part[0].shard.opened() as file:
+            columns = [ID_COLUMN, *([] if manifest.problem is _MAPS else manifest.label_columns)]
             rows = pa.array([place.row for place in part])
             table = file.read_row_group(part[0].group, columns).take(rows)
             sizes = _sizes(file, manifest, part[0].group, rows)
@@ -241,14 +243,14 @@ def _items(store: DatasetStore, manifest: Manifest, places: Sequence[_Place]) ->
         for index, (key, place) in enumerate(zip(table[ID_COLUMN].to_pylist(), part, strict=True)):
             size = round(place.share) if sizes is None else sizes[index]
             label = _shown(manifest, labels[index]) if labels is not None else ""
-            items.append(Item(key, place.entry.split, label, size))
+            items.append(Item(key, place.shard.file.split, label, size))
     return items
 
 
 def _by_group(places: Sequence[_Place]) -> Iterator[list[_Place]]:
     part: list[_Place] = []
     for place in places:
-        if part and (place.entry, place.group) != (part[0].entry, part[0].group):
+        if part and (place.shard.file, place.group) != (part[0].shard.file, part[0].group):
             yield part
             part = []
         part.append(place)

@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 from typing import IO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tasks.data.layouts import layout_named
 from tasks.data.layouts.layout import StoredVersion
@@ -19,7 +18,7 @@ from tasks.data.origins import INGESTED, origin_of
 from tasks.data.partitions import Progress, silent
 from tasks.data.sources.globs import Selection
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import Damaged, InvalidSettings
+from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef, Problem
 
 PRESSED = frozenset({".csv", ".json", ".md", ".tsv", ".txt"})
@@ -112,21 +111,14 @@ class _Reader:
 
     def tables(self, split: str) -> Iterator[pa.Table]:
         rows = _ROWS.get(self._manifest.problem.modality, _ROWS_OF_FILES)
-        folder = self._store.folder(self._manifest.name, self._manifest.version)
-        for entry in self._manifest.files_of(split):
-            path = f"{folder}/{entry.path}"
-            try:
-                with self._store.fs.open(path, "rb") as file:
-                    for batch in pq.ParquetFile(file).iter_batches(batch_size=rows):
-                        table = self._wanted(pa.Table.from_batches([batch]))
-                        if table.num_rows:
-                            self.taken = True
-                            yield table
-            except (FileNotFoundError, pa.ArrowInvalid) as error:
-                raise Damaged(
-                    f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
-                ) from error
-            self._done.add(entry.path)
+        for shard in self._store.shards(self._manifest, split):
+            with shard.opened(ahead=True) as file:
+                for batch in file.iter_batches(batch_size=rows):
+                    table = self._wanted(pa.Table.from_batches([batch]))
+                    if table.num_rows:
+                        self.taken = True
+                        yield table
+            self._done.add(shard.file.path)
             self._progress(len(self._done), self._all)
 
     def _wanted(self, table: pa.Table) -> pa.Table:

@@ -1,29 +1,99 @@
-"""Parquet shards: how rows are laid out in a file, and how a worker writes one."""
+"""Parquet shards: how rows are laid out in a file, and how a worker reads and writes one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FileEntry
+from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FileEntry, Manifest
+from tasks.data.storage.files import copy, put
+from tasks.errors import Damaged
 from tasks.refs import Problem
 
 FILES_IN_GROUP = 256
 ROWS_IN_GROUP = 16_384
 """Rows that a reader must hold at least: of files and of tables."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard of a version, readable on any process; `DatasetStore.shards` lists them.
+
+    Attributes:
+        url: Folder of the version.
+        options: fsspec storage options.
+        manifest: The version, without its list of files, which every task would carry.
+        file: The shard.
+    """
+
+    url: str
+    options: dict[str, Any] = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    file: FileEntry
+
+    def read(self, columns: Iterable[str] | None = None) -> pa.Table:
+        """All rows, or some of their columns.
+
+        Raises:
+            Damaged: The file is missing or is not Parquet.
+        """
+        filesystem, path = self._place()
+        wanted = None if columns is None else list(columns)
+        with _undamaged(path):
+            if isinstance(filesystem, LocalFileSystem):
+                return pq.read_table(path, columns=wanted, partitioning=None)
+            with filesystem.open(path, "rb") as file:
+                return pq.read_table(file, columns=wanted)
+
+    def groups(self, columns: Iterable[str] | None = None) -> Iterator[pa.Table]:
+        """The same rows, row group after row group, so that one lies in memory at a time."""
+        wanted = None if columns is None else list(columns)
+        try:
+            with self.opened(ahead=True) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group, wanted)
+        finally:
+            pa.default_memory_pool().release_unused()  # else a worker keeps the most that it ever needed
+
+    @contextmanager
+    def opened(self, *, ahead: bool = False) -> Iterator[pq.ParquetFile]:
+        """The file, for whoever reads only parts of it.
+
+        Args:
+            ahead: Whether an object store is asked for more than is read at once, as suits whole rows;
+                otherwise only what is read is fetched, and not the files that lie between the ids.
+
+        Raises:
+            Damaged: The file is missing or is not Parquet.
+        """
+        filesystem, path = self._place()
+        how = {} if ahead or isinstance(filesystem, LocalFileSystem) else {"cache_type": "none"}
+        with _undamaged(path), filesystem.open(path, "rb", **how) as stored, pq.ParquetFile(stored) as file:
+            yield file
+
+    def _place(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        # As the store opens it, which is the same object then.
+        filesystem, folder = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **self.options)
+        return filesystem, f"{folder}/{self.file.path}"
+
+
+@contextmanager
+def _undamaged(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Damaged(
+            f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -49,16 +119,21 @@ class ShardTarget:
         """Write other rows in the place of a shard."""
         return self._put(entry.path, entry.split, table)
 
-    def copy(self, origin: ShardTarget, entry: FileEntry, path: str) -> FileEntry:
+    def copy(self, shard: Shard, path: str) -> FileEntry:
         """Take a shard of another version as it is; an object store copies it without sending it here.
 
         Raises:
             FileNotFoundError: It is gone.
         """
         filesystem, folder = fsspec.core.url_to_fs(self.url, **self.options)
-        _, other = fsspec.core.url_to_fs(origin.url, **origin.options)
-        copy(filesystem, f"{other}/{entry.path}", f"{folder}/{path}")
-        return entry.model_copy(update={"path": path})
+        _, other = fsspec.core.url_to_fs(shard.url, **shard.options)
+        copy(filesystem, f"{other}/{shard.file.path}", f"{folder}/{path}")
+        return shard.file.model_copy(update={"path": path})
+
+    def remove(self, entry: FileEntry) -> None:
+        """Take back a shard that was written."""
+        filesystem, folder = fsspec.core.url_to_fs(self.url, **self.options)
+        filesystem.rm_file(f"{folder}/{entry.path}")
 
     def _put(self, path: str, split: str, table: pa.Table) -> FileEntry:
         sink = pa.BufferOutputStream()
@@ -92,48 +167,6 @@ def shard_path(split: str, index: int, count: int) -> str:
     return f"data/{split}-{index:05d}-of-{count:05d}.parquet"
 
 
-def put(filesystem: fsspec.AbstractFileSystem, path: str, content: bytes | memoryview) -> None:
-    """Store a file in one atomic step: all of it is there afterwards, or nothing.
-
-    An object store does that by itself; on a local disk the content is written aside, forced to the
-    disk and renamed.
-    """
-    if not isinstance(filesystem, LocalFileSystem):
-        filesystem.pipe_file(path, bytes(content))
-        return
-    with _appearing(path) as file:
-        file.write(content)
-
-
-def copy(filesystem: fsspec.AbstractFileSystem, old: str, new: str) -> None:
-    """Copy a file within the store, as atomically as `put`."""
-    if not isinstance(filesystem, LocalFileSystem):
-        filesystem.cp_file(old, new)
-        return
-    with open(old, "rb") as source, _appearing(new) as file:
-        shutil.copyfileobj(source, file, 2**20)
-
-
-@contextmanager
-def _appearing(path: str) -> Iterator[IO[bytes]]:
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with aside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
-
-
 def schema(
     problem: Problem,
     features: Sequence[Feature],
@@ -147,6 +180,7 @@ def schema(
     `id` string; then the features: `image` and `audio` struct<bytes, path>, `text` string, numeric
     columns float64, categorical columns string; then `fold` int64, if there are folds; then the label:
 
+    - none for clustering and dimension reduction;
     - one class a row: int64, an index into `classes`;
     - regression: float64;
     - objects: list of struct<bbox (x, y, width, height in pixels), category, area, iscrowd>, and for
@@ -163,9 +197,10 @@ def schema(
     if folds:
         fields.append(pa.field(FOLD_COLUMN, pa.int64()))
         described[FOLD_COLUMN] = _value("int64")
-    kind, about = _label(problem, classes)
-    fields.append(pa.field(label, kind))
-    described[label] = about
+    if problem.has_label:
+        kind, about = _label(problem, classes)
+        fields.append(pa.field(label, kind))
+        described[label] = about
     metadata = {"huggingface": json.dumps({"info": {"features": described}}, ensure_ascii=False)}
     return pa.schema(fields, metadata=metadata)
 

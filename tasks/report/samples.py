@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
-from tasks.data.manifest import ID_COLUMN, Manifest, split_rank
+from tasks.data.manifest import ID_COLUMN, Manifest
 from tasks.data.read import raw_manifest, shard_tables
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import NotFound
@@ -113,7 +112,7 @@ def draw(
     raw = raw_manifest(store, manifest)
     if not before or raw.version == manifest.version:
         return Samples(manifest, rows, raw, None)
-    found = _of_ids(store, raw, [row[ID_COLUMN] for row in rows])
+    found = rows_of_ids(store, raw, [row[ID_COLUMN] for row in rows])
     both = [row for row in rows if row[ID_COLUMN] in found]
     return Samples(manifest, both, raw, [found[row[ID_COLUMN]] for row in both])
 
@@ -174,42 +173,38 @@ def _at(store: DatasetStore, manifest: Manifest, split: str, positions: np.ndarr
     """The rows at these positions of a split, in that order."""
     found: dict[int, Row] = {}
     left, start = READ_BYTES, 0
-    folder = store.folder(manifest.name, manifest.version)
-    for file in manifest.files_of(split):
-        here = positions[(positions >= start) & (positions < start + file.rows)]
+    for shard in store.shards(manifest, split):
+        begin, end = start, start + shard.file.rows
+        here = positions[(positions >= begin) & (positions < end)]
         if len(here):
-            with store.fs.open(f"{folder}/{file.path}", "rb") as handle:
-                shard, begin = pq.ParquetFile(handle), start
-                for group in range(shard.num_row_groups):
-                    about = shard.metadata.row_group(group)
+            with shard.opened(ahead=True) as file:
+                for group in range(file.num_row_groups):
+                    about = file.metadata.row_group(group)
                     inside = here[(here >= begin) & (here < begin + about.num_rows)]
                     if len(inside) and (about.total_byte_size <= left or not found):
                         left -= about.total_byte_size
-                        rows = shard.read_row_group(group).take(pa.array(inside - begin))
+                        rows = file.read_row_group(group).take(pa.array(inside - begin))
                         found.update(zip(inside.tolist(), rows.to_pylist(), strict=True))
                     begin += about.num_rows
-        start += file.rows
+        start = end
     return [found[position] for position in positions.tolist() if position in found]
 
 
-def _of_ids(store: DatasetStore, manifest: Manifest, ids: Sequence[str]) -> dict[str, Row]:
+def rows_of_ids(store: DatasetStore, manifest: Manifest, ids: Sequence[str]) -> dict[str, Row]:
     """The rows with these ids, wherever in the version they are."""
     found: dict[str, Row] = {}
     wanted, left = pa.array(ids, pa.string()), READ_BYTES
-    folder = store.folder(manifest.name, manifest.version)
-    for split in sorted(manifest.splits, key=split_rank):
-        for file in manifest.files_of(split):
-            if len(found) == len(ids):
-                return found
-            with store.fs.open(f"{folder}/{file.path}", "rb") as handle:
-                shard = pq.ParquetFile(handle)
-                for group in range(shard.num_row_groups):
-                    names = shard.read_row_group(group, columns=[ID_COLUMN])[ID_COLUMN]
-                    mask = pc.is_in(names, value_set=wanted)
-                    cost = shard.metadata.row_group(group).total_byte_size
-                    if not pc.any(mask).as_py() or (cost > left and found):
-                        continue
-                    left -= cost
-                    for row in shard.read_row_group(group).filter(mask).to_pylist():
-                        found[row[ID_COLUMN]] = row
+    for shard in store.shards(manifest):
+        if len(found) == len(ids):
+            return found
+        with shard.opened(ahead=True) as file:
+            for group in range(file.num_row_groups):
+                names = file.read_row_group(group, columns=[ID_COLUMN])[ID_COLUMN]
+                mask = pc.is_in(names, value_set=wanted)
+                cost = file.metadata.row_group(group).total_byte_size
+                if not pc.any(mask).as_py() or (cost > left and found):
+                    continue
+                left -= cost
+                for row in file.read_row_group(group).filter(mask).to_pylist():
+                    found[row[ID_COLUMN]] = row
     return found

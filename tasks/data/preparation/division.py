@@ -17,8 +17,9 @@ from tasks.data.config import SplitConfig
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, SPLITS, Manifest
 from tasks.data.partitions import Progress, each_partition, silent
-from tasks.data.preparation.parts import Part, StoredShard
+from tasks.data.preparation.parts import Part
 from tasks.data.preparation.splits import divide
+from tasks.data.shards import Shard
 from tasks.errors import InvalidData, InvalidSettings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Division:
 
 @dataclass(frozen=True)
 class _Look:
-    shard: StoredShard
+    shard: Shard
     group_by: str | None
     keyed: bool
     classed: bool
@@ -66,7 +67,7 @@ class _Seen:
 
 
 def divided(
-    shards: Sequence[StoredShard],
+    shards: Sequence[Shard],
     manifest: Manifest,
     config: SplitConfig,
     client: Client | None,
@@ -169,16 +170,13 @@ def _ordered(parts: Sequence[Part]) -> list[Part]:
 def _look(look: _Look) -> _Seen:
     """Look through the rows of one shard."""
     shard, manifest = look.shard, look.shard.manifest
-    columns = [manifest.label]
+    columns = manifest.label_columns or [ID_COLUMN]
     if look.keyed:
         features = [feature.name for feature in manifest.features]
         grouped_files = look.group_by is not None and not manifest.problem.is_table
-        columns = [ID_COLUMN, manifest.label] if grouped_files else [ID_COLUMN, *features, manifest.label]
+        columns = [ID_COLUMN, *([] if grouped_files else features), *manifest.label_columns]
     table = shard.read(columns)
-    labels = table[manifest.label]
-    there = pc.is_valid(labels).to_numpy()
-    if pa.types.is_floating(labels.type):
-        there &= ~np.isnan(labels.to_numpy())
+    there = _labelled(table, manifest)
     labelled = None if there.all() else there
     classes = np.empty(0, np.int32)
     if not look.keyed:
@@ -189,6 +187,17 @@ def _look(look: _Look) -> _Seen:
     if look.classed:
         classes = table[manifest.label].to_numpy().astype(np.int32)
     return _Seen(labelled, keys, classes, groupless)
+
+
+def _labelled(table: pa.Table, manifest: Manifest) -> np.ndarray:
+    """Which rows have a label, or need none: bool [rows]."""
+    if not manifest.label:
+        return np.ones(table.num_rows, bool)
+    labels = table[manifest.label]
+    there: np.ndarray = pc.is_valid(labels).to_numpy()
+    if pa.types.is_floating(labels.type):
+        there &= ~np.isnan(labels.to_numpy())
+    return there
 
 
 def _keys(
@@ -260,7 +269,7 @@ def _refuse_groupless(seen: Sequence[_Seen], config: SplitConfig, where: str) ->
         )
 
 
-def _refuse_unlabelled(shards: Sequence[StoredShard], seen: Sequence[_Seen], where: str) -> None:
+def _refuse_unlabelled(shards: Sequence[Shard], seen: Sequence[_Seen], where: str) -> None:
     """Refuse a split in which no row has a label."""
     left: dict[str, int] = {}
     for shard, one in zip(shards, seen, strict=True):

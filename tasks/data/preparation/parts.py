@@ -4,38 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.manifest import FileEntry, Manifest
-from tasks.data.read import read_shard
+from tasks.data.shards import Shard
 
 NEW_FOLD = "\0fold"
 """Name of the column of folds on the way; no column of a version has it."""
-
-
-@dataclass(frozen=True)
-class StoredShard:
-    """A shard of the parent version, readable on any process.
-
-    Attributes:
-        url: Folder of the version.
-        options: fsspec storage options.
-        manifest: Without its list of files, which every task would carry.
-        file: The shard.
-    """
-
-    url: str
-    options: dict[str, Any]
-    manifest: Manifest
-    file: FileEntry
-
-    def read(self, columns: list[str] | None = None) -> pa.Table:
-        filesystem, folder = fsspec.core.url_to_fs(self.url, **self.options)
-        return read_shard(filesystem, f"{folder}/{self.file.path}", columns)
 
 
 @dataclass(frozen=True)
@@ -49,7 +25,7 @@ class Part:
         folds: int8: the fold of each of `rows`; None where the shard has its own, or there are none.
     """
 
-    shard: StoredShard
+    shard: Shard
     split: str
     rows: np.ndarray | None = None
     folds: np.ndarray | None = None
@@ -79,12 +55,6 @@ class Part:
             return [self]
         pieces = -(-self.count // most)
         return [self.only(places) for places in np.array_split(np.arange(self.count), pieces)]
-
-
-def shards_of(url: str, options: dict[str, Any], manifest: Manifest) -> list[StoredShard]:
-    """All shards of a version."""
-    light = manifest.model_copy(update={"files": ()})
-    return [StoredShard(url, options, light, file) for file in manifest.files]
 
 
 def cut(parts: Sequence[Part], most: int) -> list[Part]:

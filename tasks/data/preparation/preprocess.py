@@ -21,7 +21,7 @@ from tasks.data.methods import METHODS
 from tasks.data.partitions import Progress, each_partition, silent
 from tasks.data.preparation.division import divided
 from tasks.data.preparation.fitting import BYTES_AT_ONCE, fitted, rows_at_once
-from tasks.data.preparation.parts import Part, cut, shards_of
+from tasks.data.preparation.parts import Part, cut
 from tasks.data.preparation.plan import planned_steps
 from tasks.data.preparation.prepared import empty_batch, prepared
 from tasks.data.shards import ShardTarget
@@ -65,7 +65,7 @@ def preprocess(
     """
     manifest = store.open(ref)
     steps = planned_steps(manifest.problem, config)
-    shards = shards_of(store.version_url(ref.name, ref.version), store.options, manifest)
+    shards = store.shards(manifest)
     track = _Track(progress, len(shards) * (2 + sum(METHODS[step.method].learns for step in steps)))
     division = divided(shards, manifest, config.split, client, lambda done, total: track.step())
     fit, parts, left_out = fitted(division.parts, steps, client, track.step)
@@ -178,7 +178,7 @@ def _result_features(manifest: Manifest, steps: Sequence[FittedStep], folds: int
         return manifest.features
     frame = empty_batch(manifest, steps).rows
     names = [str(column) for column in frame.columns]
-    taken = {ID_COLUMN, manifest.label, *([FOLD_COLUMN] if folds else [])}
+    taken = {ID_COLUMN, *manifest.label_columns, *([FOLD_COLUMN] if folds else [])}
     clashing = sorted({name for name in names if names.count(name) > 1 or name in taken})
     after = f"after preprocessing {manifest.name}@{manifest.version}"
     where = "preprocess.steps"

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-from pathlib import Path
-
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import ValidationError
 
-from tasks.data.shards import put
 from tasks.data.storage.access import DatasetCard
+from tasks.data.storage.files import appearing, put
 from tasks.errors import Damaged
 
 CARD = "dataset.json"
@@ -49,7 +45,12 @@ def put_new_card(filesystem: fsspec.AbstractFileSystem, path: str, card: Dataset
     if filesystem.exists(path):
         return False
     if isinstance(filesystem, LocalFileSystem):
-        return _link(Path(path), _content(card))
+        try:
+            with appearing(path, replace=False) as file:
+                file.write(_content(card))
+        except FileExistsError:
+            return False
+        return True
     try:
         filesystem.pipe_file(path, _content(card), mode="create")
     except FileExistsError:
@@ -64,20 +65,3 @@ def put_new_card(filesystem: fsspec.AbstractFileSystem, path: str, card: Dataset
 
 def _content(card: DatasetCard) -> bytes:
     return card.model_dump_json(indent=1).encode()
-
-
-def _link(target: Path, content: bytes) -> bool:
-    """Write aside and link: unlike a rename, a link never replaces what is there."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with aside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(aside, target)
-    except FileExistsError:
-        return False
-    finally:
-        aside.unlink(missing_ok=True)
-    return True

@@ -26,6 +26,7 @@ from pydantic import ValidationError
 
 from tasks.data.config import NAME_PATTERN
 from tasks.data.manifest import Manifest
+from tasks.data.shards import Shard
 from tasks.data.storage import access
 from tasks.data.storage.access import DatasetCard
 from tasks.data.storage.cards import CARD, put_card, put_new_card, read_card
@@ -241,6 +242,13 @@ class DatasetStore:
         card = self.card(name)
         if self.asker is not None:
             access.require_owner(card, name, self.asker, act)
+
+    def shards(self, manifest: Manifest, split: str | None = None) -> Sequence[Shard]:
+        """The shards of a version, or of one of its splits, in the order of its rows."""
+        url = self.version_url(manifest.name, manifest.version)
+        about = manifest.model_copy(update={"files": ()})
+        files = manifest.files if split is None else manifest.files_of(split)
+        return [Shard(url, self.options, about, file) for file in files]
 
     def folder(self, name: str, version: str) -> str:
         """Path of a version's folder on the store's file system."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from tasks.data.manifest import FileEntry, Manifest, split_rank
-from tasks.data.shards import ShardTarget, put
+from tasks.data.shards import ShardTarget
 from tasks.data.storage import access
+from tasks.data.storage.files import put
 from tasks.errors import Damaged, InvalidData, NotFound
 from tasks.refs import LOCAL_USER, DatasetRef
 

@@ -8,11 +8,11 @@ that comes from the data is escaped, and a policy in the page forbids it to run 
 from __future__ import annotations
 
 import html
-import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.data.manifest import Manifest
+from tasks.data.storage.files import appearing
 from tasks.data.validation.distributions import Distribution
 from tasks.data.validation.validate_report import Check, ValidationReport, ends
 
@@ -31,14 +31,8 @@ def publish(report: ValidationReport, manifest: Manifest, docs_folder: Path) -> 
         manifest: The version.
         docs_folder: Folder of the docs site.
     """
-    target = docs_folder / report.docs_path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}-{secrets.token_hex(4)}")
-    try:
-        aside.write_text(_page(report, manifest), "utf-8")
-        aside.replace(target)  # a reader sees the old page or the new one
-    finally:
-        aside.unlink(missing_ok=True)
+    with appearing(docs_folder / report.docs_path) as file:  # a reader sees the old page or the new one
+        file.write(_page(report, manifest).encode())
 
 
 def _page(report: ValidationReport, manifest: Manifest) -> str:

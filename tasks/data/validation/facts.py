@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from tasks.data.manifest import ID_COLUMN, TEXT_COLUMN, FileEntry, Manifest, split_rank
+from tasks.data.manifest import ID_COLUMN, TEXT_COLUMN, Manifest
+from tasks.data.shards import Shard
 from tasks.data.validation.media_facts import LABELLED, OBJECTS, Ragged, media_facts, shown
-from tasks.errors import Damaged
 from tasks.refs import Problem
 
 if TYPE_CHECKING:
-    from tasks.data.storage.store import DatasetStore
     from tasks.data.validation.standing import Standing
 
 # Columns of the facts. They have a space in them, to read as words.
@@ -41,36 +38,6 @@ CLASS_IN_TRAIN = "row class in training"
 INFINITE = "row infinite values"
 OTHER_GAPS = "row gaps in other columns"
 _CLASS_NUMBER = "row class number"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One shard, readable on any process."""
-
-    url: str
-    options: dict[str, Any] = field(repr=False)
-    manifest: Manifest = field(repr=False)
-    file: FileEntry
-
-    def read(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The rows, row group after row group, so that one lies in memory at a time.
-
-        Raises:
-            Damaged: The file is missing or is not Parquet.
-        """
-        filesystem, folder = fsspec.core.url_to_fs(self.url, **self.options)
-        path = f"{folder}/{self.file.path}"
-        wanted = None if columns is None else list(columns)
-        try:
-            with filesystem.open(path, "rb") as stored, pq.ParquetFile(stored) as file:
-                for group in range(file.num_row_groups):
-                    yield file.read_row_group(group, wanted)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise Damaged(
-                f"A shard cannot be read: {error}", where=path, mend="ingest or preprocess again"
-            ) from error
-        finally:
-            pa.default_memory_pool().release_unused()  # else a worker keeps the most that it ever needed
 
 
 @dataclass(frozen=True)
@@ -98,18 +65,9 @@ class Summary:
     categories: Ragged | None = None
 
 
-def shards_of(store: DatasetStore, manifest: Manifest) -> list[Shard]:
-    """The shards of a version in the order of its rows."""
-    url = store.version_url(manifest.name, manifest.version)
-    about = manifest.model_copy(update={"files": ()})  # it goes along with each of them
-    named = sorted(manifest.splits, key=lambda split: (split_rank(split), split))
-    files = [file for split in named for file in manifest.files_of(split)]
-    return [Shard(url, store.options, about, file) for file in files]
-
-
 def summarised(shard: Shard) -> Summary:
     """The first pass over a shard: everything in it is read and decoded."""
-    parts = [_summary(table, shard.manifest) for table in shard.read()]
+    parts = [_summary(table, shard.manifest) for table in shard.groups()]
     contents = [part.contents for part in parts if part.contents is not None]
     spans = [part.label_range for part in parts if part.label_range]
     ragged = [part.categories for part in parts if part.categories is not None]
@@ -127,7 +85,8 @@ def summarised(shard: Shard) -> Summary:
 
 def _summary(table: pa.Table, manifest: Manifest) -> Summary:
     compared = len(manifest.splits) > 1
-    ids, label = hashes(table[ID_COLUMN]), table[manifest.label]
+    ids = hashes(table[ID_COLUMN])
+    label = table[manifest.label] if manifest.label else pa.chunked_array([[]], pa.float64())
     if manifest.problem.is_table:
         frame = table.select([feature.name for feature in manifest.features]).to_pandas()
         gaps = {str(name): int(count) for name, count in frame.isna().sum().items()}
@@ -190,7 +149,7 @@ def stored_facts(table: pa.Table, manifest: Manifest, complete: Sequence[str]) -
     frame = pd.DataFrame({ROW_ID: table[ID_COLUMN].to_pandas()})
     if manifest.problem.is_classification:
         frame[_CLASS_NUMBER] = table[manifest.label].to_pandas()
-    elif manifest.problem.is_table:
+    elif manifest.problem.is_table and manifest.label:
         frame[ROW_LABEL] = table[manifest.label].to_pandas()
     if manifest.problem.is_table:
         numeric = [feature.name for feature in manifest.features if feature.type == "numeric"]
@@ -204,14 +163,14 @@ def stored_facts(table: pa.Table, manifest: Manifest, complete: Sequence[str]) -
 def columns_of_facts(manifest: Manifest) -> list[str]:
     """The stored columns that `facts_frame` needs; files are not among them."""
     if manifest.problem.is_table:
-        return [ID_COLUMN, *(feature.name for feature in manifest.features), manifest.label]
+        return [ID_COLUMN, *(feature.name for feature in manifest.features), *manifest.label_columns]
     return [ID_COLUMN, manifest.label] if manifest.problem.is_classification else [ID_COLUMN]
 
 
 def own_columns(manifest: Manifest) -> list[str]:
     """The stored columns that expectations of a user can speak of."""
     features = [one.name for one in manifest.features if one.type not in ("image", "audio")]
-    labels = [manifest.label] if manifest.problem.is_table or manifest.problem.is_classification else []
+    labels = manifest.label_columns if manifest.problem.is_table or manifest.problem.is_classification else []
     return [ID_COLUMN, *features, *labels]
 
 

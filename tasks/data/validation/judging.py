@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from tasks.data.manifest import ID_COLUMN, Manifest
 from tasks.data.partitions import Progress, map_partitions, silent
+from tasks.data.shards import Shard
 from tasks.data.validation.expectations import Outcome, merged, run, words
 from tasks.data.validation.facts import (
     ROW_ID,
     ROW_SPLIT,
-    Shard,
     columns_of_facts,
     facts_frame,
     own_columns,
@@ -63,7 +63,7 @@ class Partition:
         for shard, standing in zip(self.shards, self.standings, strict=True):
             own = [name for name in own_columns(shard.manifest) if name in names]
             stored, about = [], []
-            for table in shard.read(list(dict.fromkeys([*columns_of_facts(shard.manifest), *own]))):
+            for table in shard.groups(dict.fromkeys([*columns_of_facts(shard.manifest), *own])):
                 about.append(stored_facts(table, shard.manifest, self.complete))
                 stored.append(own_frame(table.select(own), shard.manifest))
             facts.append(facts_frame(shard, pd.concat(about, ignore_index=True), standing))
@@ -92,7 +92,7 @@ class WholeColumns:
         stored = [name for name in own_columns(manifest) if name in names]
         parts = []
         for shard, media in zip(self.shards, self.media, strict=True):
-            tables = shard.read(stored) if stored else ()
+            tables = shard.groups(stored) if stored else ()
             part = _columns(shard, names, [own_frame(table, manifest) for table in tables], media)
             parts.append(part.apply(_hashed) if _is_hashed(self.rules[0]) else part)
         frame = pd.concat(parts, ignore_index=True)
@@ -108,8 +108,7 @@ class WholeColumns:
         for position in positions:
             place = int(np.searchsorted(ends, position, side="right"))
             first = int(ends[place]) - self.shards[place].file.rows
-            stored = pa.concat_tables(list(self.shards[place].read([ID_COLUMN])))
-            ids.append(str(stored[ID_COLUMN][position - first]))
+            ids.append(str(self.shards[place].read([ID_COLUMN])[ID_COLUMN][position - first]))
         return tuple(ids)
 
 

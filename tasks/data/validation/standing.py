@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tasks.data.manifest import Manifest
-from tasks.data.validation.facts import Shard, Summary
+from tasks.data.shards import Shard
+from tasks.data.validation.facts import Summary
 from tasks.data.validation.media_facts import Ragged
 
 

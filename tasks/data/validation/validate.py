@@ -25,7 +25,7 @@ from tasks.data.validation.checks import CLASS_BALANCE, CLASS_ROWS, complete_col
 from tasks.data.validation.distributions import distributions_of
 from tasks.data.validation.docs_pages import publish
 from tasks.data.validation.expectations import EXAMPLES, Outcome
-from tasks.data.validation.facts import ROW_LABEL, ROW_SPLIT, shards_of, summarised
+from tasks.data.validation.facts import ROW_LABEL, ROW_SPLIT, summarised
 from tasks.data.validation.judging import judged, rules_of_suite, words_of
 from tasks.data.validation.media_facts import CHANNELS, RATE
 from tasks.data.validation.rules import Rule, Scope
@@ -81,7 +81,7 @@ def validate(
     manifest = store.open(ref)
     steps = None if preprocess is None else planned_steps(manifest.problem, preprocess)
     own_rules = rules_of_suite(suite, manifest.model_copy(update={"files": ()}), client) if suite else []
-    shards = shards_of(store, manifest)
+    shards = store.shards(manifest)
     # Both passes go over the same shards, and the first has the heavier work.
     summaries = map_partitions(summarised, shards, client, lambda done, of: progress(done, 2 * of))
     totals = totals_of(shards, summaries)
