@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Rows, TrainingData
+from tasks.train.algorithms.algorithm import Fit, FitContext, Rows, TrainingData
+from tasks.train.loop.callbacks import checkpoints
 
 SETTINGS = {"width": 4, "epochs": 6, "batch_size_per_rank": 16, "dropout": 0.2, "precision": "float32"}
 
@@ -39,16 +41,46 @@ def fit_striped(
     return algorithm.fit(data or striped(), settings, context or FitContext())
 
 
-def main(work_folder: str, weights: str, stop_after: str) -> None:
-    """Train in a process of its own: after `stop_after` epochs say so on stdout and wait to be killed."""
+EVERYTHING = {
+    "optimizer": "sgd",
+    "learning_rate": 0.05,
+    "schedule": "cosine",
+    "gradient_clip_norm": 1.0,
+    "class_weights": "balanced",
+    "label_smoothing": 0.1,
+    "weight_averaging": 0.9,
+    "precision": "bfloat16",
+    "horizontal_flip": True,
+    "rotation_degrees": 10,
+    "zoom_percent": 10,
+    "brightness_percent": 20,
+    "erase_percent": 30,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+}
+"""Every feature of the loop at once."""
 
-    def report(epoch: int, epochs: int, metrics: Metrics) -> None:
-        print(f"epoch {epoch}", flush=True)
-        if epoch == int(stop_after):
+
+def main(work_folder: str, weights: str, wait_at: str, changes: str) -> None:
+    """Train in a process of its own that keeps a checkpoint of each step.
+
+    It tells each step and epoch on stdout; at the line `wait_at` it waits to be killed.
+    """
+    checkpoints.EVERY_S, checkpoints.LARGEST_SHARE = 0.0, float("inf")
+
+    def tell(line: str) -> None:
+        print(line, flush=True)
+        if line == wait_at:
             sys.stdin.read()
 
-    fit = fit_striped(context=FitContext(seed=3, work_folder=Path(work_folder), report=report))
-    fit.model.save(Path(weights))
+    context = FitContext(
+        seed=3,
+        work_folder=Path(work_folder),
+        report=lambda epoch, epochs, metrics: tell(f"epoch {epoch}"),
+        report_steps=lambda step, metrics: tell(f"step {step}"),
+    )
+    settings = {**json.loads(changes), "logging_steps": 1}
+    fit_striped(context=context, **settings).model.save(Path(weights))
 
 
 if __name__ == "__main__":

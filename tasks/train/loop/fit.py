@@ -23,6 +23,7 @@ from tasks.train.loop.checkpoint import CheckpointFolder, restore
 from tasks.train.loop.communicators.communicator import Communicator, broadcast_bytes
 from tasks.train.loop.communicators.single import SingleProcess
 from tasks.train.loop.inputs import data_digest, scale_of, tensor_rows
+from tasks.train.loop.memory import reused_memory
 from tasks.train.loop.mixing import Mixing
 from tasks.train.loop.objective import CrossEntropy, Objective, SquaredError, balanced_weights
 from tasks.train.loop.optimisers import optimiser
@@ -64,7 +65,7 @@ def fit_network(
         autocast=autocast_type(settings.precision, data.problem, device),
         device=device,
     )
-    with repeatable(threads_for(shape, batch_size, world, context.threads), device):
+    with reused_memory(), repeatable(threads_for(shape, batch_size, world, context.threads), device):
         scale = scale_of(data)
         objective = _objective(data, settings, scale, device)
         state = _new_state(algorithm, data, settings, context, shape, device)

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from tasks.errors import InvalidSettings
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
@@ -31,15 +31,28 @@ def load_start(
     if not is_checkpoint(path):
         algorithm.load_weights(network, path, input_shape)
         return
-    try:
-        network.load_state_dict(weights_of(path))
-    except RuntimeError as error:  # names every tensor that is missing, left over or of another shape
+    weights = weights_of(path)
+    own = network.state_dict()
+    misfits = [
+        name
+        for name in own | weights
+        if name not in own or name not in weights or own[name].shape != weights[name].shape
+    ]
+    if misfits:
+        first = misfits[0]
+        there, here = (_shape(tensors.get(first)) for tensors in (weights, own))
         raise InvalidSettings(
-            f"the checkpoint is of another network: {error}",
+            f"the checkpoint is of another network: {len(misfits)} of {len(own)} tensors differ, "
+            f"first '{first}', which is {there} there and {here} here",
             where=str(path),
             allowed=f"a checkpoint of {algorithm.title} with the same settings, inputs and classes",
             mend="choose another start, or none",
-        ) from error
+        )
+    network.load_state_dict(weights)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "absent" if tensor is None else " x ".join(map(str, tensor.shape)) or "a number"
 
 
 def weights_digest(network: nn.Module) -> str:
