@@ -9,10 +9,10 @@ from tasks.data.config import DatasetChoice, PreprocessConfig, ValidateConfig
 from tasks.evaluate import task as evaluate_stage
 from tasks.refs import Problem, RunRef
 from tasks.report import task as report_stage
+from tasks.templates import task as templates_stage
+from tasks.templates.config import TemplateConfig, TemplateData
 from tasks.train import task as train_stage
 from tasks.train.config import TrainConfig
-from tasks.trainings import task as trainings_stage
-from tasks.trainings.config import TemplateConfig, TemplateData
 
 
 @flow(name="train-from-template", flow_run_name="train {data.name} from a template")
@@ -32,12 +32,12 @@ def train_from_template(
         training: The algorithm and its hyperparameters.
         site: Which set of blocks to run on.
     """
-    source = trainings_stage.template_source(data, problem)
+    source = templates_stage.template_source(data, problem)
     if source is not None:
         raw = data_stage.ingest_dataset(source, site)
     else:
         raw = data_stage.find_dataset(DatasetChoice(name=data.name, version=data.version), site)
-    trainings_stage.require_fits_template(raw, problem)
+    templates_stage.require_fits_template(raw, problem)
     checks = data_stage.validate_dataset(raw, ValidateConfig(), site, preprocessing)
     report_stage.report_validation(checks, site)
     dataset = data_stage.preprocess_dataset(raw, preprocessing, site)
@@ -56,7 +56,7 @@ def save_template(template: TemplateConfig, site: str = "local") -> str:
         template: The training, and what the template is called.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.save_template(template, train_from_template, site)
+    return templates_stage.save_template(template, train_from_template, site)
 
 
 @flow(name="delete-template", flow_run_name="delete template {name}")
@@ -66,10 +66,10 @@ def delete_template(name: str) -> None:
     Args:
         name: Name of the template.
     """
-    trainings_stage.delete_template(name)
+    templates_stage.delete_template(name)
 
 
 @flow(name="list-templates")
 def list_templates() -> list[dict[str, str]]:
     """List templates, as the artifact `templates`."""
-    return trainings_stage.list_templates()
+    return templates_stage.list_templates()

@@ -5,18 +5,13 @@ from __future__ import annotations
 from prefect import flow
 
 from tasks.data.config import DatasetChoice
+from tasks.launch import task as launch_stage
+from tasks.launch.config import CopyConfig, DraftConfig, GroupConfig, StartConfig
+from tasks.removal import task as removal_stage
+from tasks.removal.config import DeleteConfig, ExperimentConfig
 from tasks.train.config import TrainConfig
 from tasks.trainings import task as trainings_stage
-from tasks.trainings.config import (
-    CopyConfig,
-    DeleteConfig,
-    DraftConfig,
-    ExperimentConfig,
-    GroupConfig,
-    ListConfig,
-    RenameConfig,
-    StartConfig,
-)
+from tasks.trainings.config import ListConfig, RenameConfig
 
 
 @flow(name="start-group", flow_run_name="start group {group.name}")
@@ -34,7 +29,7 @@ def start_group(
         training: The settings that all have in common; none takes the deployment's.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.start_group(group, dataset, training, site)
+    return launch_stage.start_group(group, dataset, training, site)
 
 
 @flow(name="stop-group", flow_run_name="stop group {group}")
@@ -45,7 +40,7 @@ def stop_group(group: str, site: str = "local") -> list[str]:
         group: Name of the group.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.stop_group(group, site)
+    return launch_stage.stop_group(group, site)
 
 
 @flow(name="list-trainings")
@@ -74,7 +69,7 @@ def draft_training(
         draft: The draft's name and queue.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.draft_training(draft, dataset, training, site)
+    return launch_stage.draft_training(draft, dataset, training, site)
 
 
 @flow(name="start-training")
@@ -84,7 +79,7 @@ def start_training(start: StartConfig) -> list[str]:
     Args:
         start: Which drafts.
     """
-    return trainings_stage.start_trainings(start)
+    return launch_stage.start_trainings(start)
 
 
 @flow(name="copy-training", flow_run_name="copy {copying.training}")
@@ -95,7 +90,7 @@ def copy_training(copying: CopyConfig, site: str = "local") -> str:
         copying: The training, and what is different.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.copy_training(copying, site)
+    return launch_stage.copy_training(copying, site)
 
 
 @flow(name="rename-training", flow_run_name="rename {renaming.training}")
@@ -117,7 +112,7 @@ def delete_training(deletion: DeleteConfig, site: str = "local") -> list[str]:
         deletion: What to delete, and how far.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.delete_training(deletion, site)
+    return removal_stage.delete_training(deletion, site)
 
 
 @flow(name="restore-training", flow_run_name="restore {run_id}")
@@ -128,7 +123,7 @@ def restore_training(run_id: str, site: str = "local") -> list[str]:
         run_id: The MLflow run, as its deletion has shown it.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.restore_training(run_id, site)
+    return removal_stage.restore_training(run_id, site)
 
 
 @flow(name="delete-experiment", flow_run_name="delete experiment {deletion.name}")
@@ -139,7 +134,7 @@ def delete_experiment(deletion: ExperimentConfig, site: str = "local") -> list[s
         deletion: Which experiment.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.delete_experiment(deletion, site)
+    return removal_stage.delete_experiment(deletion, site)
 
 
 @flow(name="restore-experiment", flow_run_name="restore experiment {name}")
@@ -150,4 +145,4 @@ def restore_experiment(name: str, site: str = "local") -> str:
         name: The name that it had.
         site: Which set of blocks to run on.
     """
-    return trainings_stage.restore_experiment(name, site)
+    return removal_stage.restore_experiment(name, site)

@@ -1,1 +1,1 @@
-"""Trainings as things: groups, drafts, copies, templates, one list of all, rename, delete and restore."""
+"""Trainings as things: what Prefect and MLflow know of each, one list of all, and new names."""

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.errors import NotFound
-from tasks.evaluate.scores import headline
+from tasks.markdown import cell, link, number, table
 from tasks.refs import LOCAL_USER, USER_TAG
-from tasks.report.markdown import cell, link, number, table
+from tasks.train.scores import headline
 from tasks.train.tags import ALGORITHM_TAG, ERROR_TAG, OWNER_TAG
 from tasks.trainings.config import ListConfig
 from tasks.trainings.records import RunFacts

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from mlflow.exceptions import MlflowException
 
-from tasks.errors import NotFound
-from tasks.refs import DATASET_TAG, DatasetRef
+from tasks.errors import NotAllowed, NotFound
+from tasks.refs import DATASET_TAG, LOCAL_USER, DatasetRef
 from tasks.train.tags import (
     ALGORITHM_TAG,
     DATASET_REF_TAG,
     FLOW_RUN_TAG,
     KIND_TAG,
+    OWNER_TAG,
     STATUS_TAG,
     TRAINING_FILE,
 )
@@ -212,6 +213,28 @@ def settings(client: MlflowClient, run: RunFacts) -> dict[str, Any] | None:
         mlflow.artifacts.load_text(f"{run.artifact_uri}/{TRAINING_FILE}")  # the client's own has no such
     )
     return content
+
+
+def require_owner(run: RunFacts, flow_run_user: str, user: str, act: str) -> None:
+    """Check that a training is the user's own.
+
+    Args:
+        run: The training.
+        flow_run_user: Whose its flow run is; for a training from before runs carried their owner.
+        user: Who asks.
+        act: What only an owner may do, such as `delete`.
+
+    Raises:
+        NotAllowed: It is somebody else's.
+    """
+    owner = run.tags.get(OWNER_TAG) or flow_run_user or LOCAL_USER
+    if owner != user:
+        raise NotAllowed(
+            f"The user {user} may not {act} the training {run.name}",
+            where=f"run {run.run_id}",
+            allowed=f"its owner {owner}",
+            mend=f"ask {owner}",
+        )
 
 
 def pages(ask: Callable[..., Any], **how: Any) -> Iterator[Any]:

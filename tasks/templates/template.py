@@ -13,8 +13,8 @@ from tasks.data.read import raw_manifest
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef, Problem
+from tasks.templates.config import TemplateData
 from tasks.train.config import TrainConfig
-from tasks.trainings.config import TemplateData
 from tasks.trainings.records import RunFacts
 
 PREPROCESS = "preprocess"

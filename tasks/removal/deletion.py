@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.data.listed import listed
 from tasks.errors import NotAllowed, NotFound
-from tasks.refs import LOCAL_USER
-from tasks.train.tags import BEST_RUN_TAG, OWNER_TAG
+from tasks.train.tags import BEST_RUN_TAG
 from tasks.trainings import records
 from tasks.trainings.records import DELETED, DELETED_TAG, RunFacts
 
@@ -132,28 +131,6 @@ def require_none(what: str, found: Sequence[str]) -> None:
             f"The {what} cannot be deleted: " + "; ".join(found),
             where=what,
             mend="as said with each, then delete again",
-        )
-
-
-def require_owner(run: RunFacts, flow_run_user: str, user: str, act: str) -> None:
-    """Check that a training is the user's own.
-
-    Args:
-        run: The training.
-        flow_run_user: Whose its flow run is; for a training from before runs carried their owner.
-        user: Who asks.
-        act: What only an owner may do, such as `delete`.
-
-    Raises:
-        NotAllowed: It is somebody else's.
-    """
-    owner = run.tags.get(OWNER_TAG) or flow_run_user or LOCAL_USER
-    if owner != user:
-        raise NotAllowed(
-            f"The user {user} may not {act} the training {run.name}",
-            where=f"run {run.run_id}",
-            allowed=f"its owner {owner}",
-            mend=f"ask {owner}",
         )
 
 

@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.errors import InvalidSettings
+from tasks.launch.config import MOST_SETS, GroupConfig
 from tasks.train.config import TrainConfig
-from tasks.trainings.config import MOST_SETS, GroupConfig
 
 TRAINING = "training"
 HYPERPARAMETERS = "hyperparameters"

@@ -1,0 +1,1 @@
+"""Starting trainings: groups, drafts and copies."""

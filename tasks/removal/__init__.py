@@ -1,0 +1,1 @@
+"""Deletion of trainings and experiments, and its undoing."""

@@ -1,0 +1,1 @@
+"""Templates: finished trainings, with their preprocessing, to be run on other data."""
