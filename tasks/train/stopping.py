@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from threading import Event
+from concurrent.futures import Future, wait
+from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
+START_S = 2.0
 
 
 def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
@@ -24,15 +25,23 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
     Returns:
         What the work returns, if nobody stopped it.
     """
-    asked = Event()
+    asked, begun = Event(), Event()
     context = contextvars.copy_context()
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fit")
+    result: Future[T] = Future()
+
+    def run() -> None:
+        begun.set()
+        try:
+            result.set_result(context.run(work, asked.is_set))
+        except BaseException as error:
+            result.set_exception(error)
+
     try:
-        future = pool.submit(context.run, work, asked.is_set)
-        wait([future])
+        Thread(target=run, name="fit").start()
+        wait([result])
     except BaseException:
         asked.set()
+        if begun.wait(START_S):  # the exception may have come while the thread was being made
+            wait([result])
         raise
-    finally:
-        pool.shutdown(wait=True)
-    return future.result()
+    return result.result()
