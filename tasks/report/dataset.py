@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from tasks.data.manifest import Manifest, split_rank
 from tasks.data.read import raw_manifest, shard_tables
 from tasks.data.storage.store import DatasetStore
+from tasks.markdown import bytes_text, cell, number, table
 from tasks.refs import Problem
 from tasks.report import table_summary
-from tasks.report.markdown import bytes_text, cell, number, table
 
 COLUMN_BYTES = 16 * 2**20
 """The columns of a table are summarised from its first rows, this many bytes or one shard."""
@@ -68,7 +68,7 @@ def render(summary: DatasetSummary) -> str:
         ["rows", number(manifest.rows)],
         ["splits", ", ".join(f"{name} {number(rows)}" for name, rows in manifest.splits.items())],
         ["features", cell(_features(manifest))],
-        ["label", cell(manifest.label)],
+        ["label", cell(manifest.label or "none")],
         ["size", f"{bytes_text(manifest.bytes)} in {len(manifest.files)} files"],
         ["made by", cell(f"{made}, {manifest.owner}")],
         ["digest", f"`{manifest.digest[:16]}…`"],
@@ -104,7 +104,7 @@ def render(summary: DatasetSummary) -> str:
 
 def _labels(store: DatasetStore, manifest: Manifest, split: str) -> Iterator[pa.Array]:
     """The labels of each shard; maps, which are files, are not read."""
-    if manifest.problem is Problem.SEMANTIC_SEGMENTATION:
+    if manifest.problem is Problem.SEMANTIC_SEGMENTATION or not manifest.label:
         return
     for part in shard_tables(store, manifest, split, [manifest.label]):
         yield part[manifest.label].combine_chunks()
@@ -124,7 +124,7 @@ def _columns(store: DatasetStore, manifest: Manifest) -> tuple[int, list[table_s
     if not manifest.problem.is_table:
         return 0, []
     names = [feature.name for feature in manifest.features]
-    wanted = names if manifest.problem.is_classification else [*names, manifest.label]
+    wanted = names if manifest.problem.is_classification else [*names, *manifest.label_columns]
     rows = _table_rows(store, manifest, wanted)
     return rows.num_rows, table_summary.summarise(rows.to_pandas())
 

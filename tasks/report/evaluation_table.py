@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tasks.report.markdown import bytes_text, cell, number, table
+from tasks.markdown import bytes_text, cell, number, table
 
 if TYPE_CHECKING:
     from tasks.evaluate.evaluation import Evaluation
@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 
 
-def page(evaluation: Evaluation, scores: Mapping[str, Mapping[str, float]]) -> str:
+def page(evaluation: Evaluation, scores: Mapping[str, Mapping[str, float]], mistakes: str = "") -> str:
     """The evaluation as Markdown.
 
     Args:
         evaluation: What was measured.
-        scores: Metrics by split, those of the evaluated split among them.
+        scores: Metrics by split, where the evaluation itself has not measured the other splits.
+        mistakes: The most wrong rows, as a table.
     """
+    measured = {other.split: other.metrics for other in evaluation.other_splits}
+    scores = {**scores, **measured, evaluation.split: evaluation.metrics}
     headline, costs = cell(evaluation.headline), evaluation.costs
     value = number(evaluation.metrics[evaluation.headline])
     size = bytes_text(costs.bundle_size_bytes)
@@ -29,14 +32,26 @@ def page(evaluation: Evaluation, scores: Mapping[str, Mapping[str, float]]) -> s
         metrics_table(
             scores, headline=evaluation.headline, interval=evaluation.interval, split=evaluation.split
         ),
-        f"In brackets: where the {headline} lies with 95 % confidence.",
+        f"In brackets: where the {headline} lies with 95 % confidence." + _sampled(evaluation),
         f"Answering one row takes {costs.latency_p50_ms:.1f} ms; the model has {costs.parameters:,} "
         f"parameters in {size}.",
     ]
     if evaluation.per_class:
         rows = [scores_of.model_dump(by_alias=True) for scores_of in evaluation.per_class]
         parts += ["## Classes", class_table(rows)]
+    if mistakes:
+        parts += ["## Most wrong", mistakes]
     return "\n\n".join(filter(None, parts))
+
+
+def _sampled(evaluation: Evaluation) -> str:
+    """Says of which splits only a sample was measured."""
+    parts = [
+        f"{other.split} on {other.rows:,} of {other.of:,} rows"
+        for other in evaluation.other_splits
+        if other.rows < other.of
+    ]
+    return f" Measured on a sample: {', '.join(parts)}." if parts else ""
 
 
 def metrics_table(

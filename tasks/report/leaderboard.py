@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.report.markdown import bytes_text, cell, link, number, table
+from tasks.markdown import bytes_text, cell, link, number, table
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tasks.data.manifest import AUDIO_COLUMN, ID_COLUMN, TEXT_COLUMN, Manifest
+from tasks.markdown import cell, link, number, table
 from tasks.report.annotated import captioned
-from tasks.report.markdown import cell, link, number, table
 from tasks.report.samples import Samples
 
 COLUMNS = 30
@@ -42,7 +42,7 @@ def _table(rows: Sequence[Mapping[str, Any]], manifest: Manifest, keep: Keep) ->
         return table(head, lines, right=head[2:])
     names = [feature.name for feature in manifest.features]
     shown = names[:COLUMNS]
-    head = ["id", *map(cell, shown), cell(manifest.label)]
+    head = ["id", *map(cell, [*shown, *manifest.label_columns])]
     lines = [
         [cell(row[ID_COLUMN]), *(_value(row[name]) for name in shown), *_label(row, manifest)] for row in rows
     ]
@@ -51,7 +51,7 @@ def _table(rows: Sequence[Mapping[str, Any]], manifest: Manifest, keep: Keep) ->
 
 
 def _label(row: Mapping[str, Any], manifest: Manifest) -> list[str]:
-    return [cell(captioned(row, manifest))]
+    return [cell(captioned(row, manifest))] if manifest.label else []
 
 
 def _value(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tasks.report.markdown import cell, link, number, table
+from tasks.markdown import cell, link, number, table
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

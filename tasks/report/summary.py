@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from tasks.markdown import cell, link, number, table
 from tasks.refs import Problem
-from tasks.report.markdown import cell, link, number, table
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tasks.report.markdown import cell, number, table
+from tasks.markdown import cell, number, table
 
 TOP = 3
 

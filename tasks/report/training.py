@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tasks.markdown import cell, link, number, table
 from tasks.refs import Problem
 from tasks.report.learning_curves import Points
-from tasks.report.markdown import cell, link, number, table
+from tasks.train.scores import headline
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-QUANTITIES = ("loss", "accuracy", "rmse")
+QUANTITIES = ("loss", "accuracy", "rmse", "silhouette", "explained_variance")
 SPLITS = ("train", "validation")
 _ABOUT = ("algorithm", "dataset", "seed", "train_rows", "validation_rows")
 
@@ -33,7 +34,8 @@ def curves(client: MlflowClient, run: Run) -> dict[str, dict[str, Points]]:
 
 def best_scores(metrics: Mapping[str, float], problem: Problem) -> dict[str, dict[str, float]]:
     """Scores of the kept model while it was trained, by split, under the names that evaluations use."""
-    names = {"accuracy": "accuracy", "loss": "log_loss"} if problem.is_classification else {"rmse": "rmse"}
+    decides, _ = headline(problem)
+    names = {decides: decides} | ({"loss": "log_loss"} if problem.is_classification else {})
     return {
         split: {
             shown: metrics[f"best_{split}_{name}"]

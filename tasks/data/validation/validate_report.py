@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.data.validation.distributions import Distribution
 from tasks.errors import InvalidData
+from tasks.markdown import cell, table
 from tasks.refs import DatasetRef
 
 Severity = Literal["error", "mendable", "warning"]
@@ -120,21 +120,21 @@ def render(report: ValidationReport, docs_url: str = "") -> str:
     """
     link = f" [Data Docs]({docs_url})" if docs_url else ""
     parts = [
-        f"# Validation of {_cell(report.dataset.name)}\n\nVersion `{report.dataset.version}`, "
+        f"# Validation of {cell(report.dataset.name)}\n\nVersion `{report.dataset.version}`, "
         f"{report.rows:,} rows.{link}",
         f"**{'Passed' if report.success else 'Failed'}.** {report.verdict}",
     ]
     troubled = [check for state in ("failed", "warned", "mended") for check in report.in_state(state)]  # type: ignore[arg-type]
     if troubled:
-        rows = [[MARKS[one.state], _name(one), _cell(one.message), _cell(one.mend)] for one in troubled]
-        parts.append(_table(("", "check", "what was found", "to mend"), rows))
+        rows = [[MARKS[one.state], _name(one), cell(one.message), cell(one.mend)] for one in troubled]
+        parts.append(_first(("", "check", "what was found", "to mend"), rows))
     if report.rows_by_class:
         parts += [f"## Classes ({report.counted})", _classes(report)]
     for one in report.distributions:
         parts += [f"### {one.name}{f' ({one.unit})' if one.unit else ''}", "\n".join(_distribution(one))]
-    passed = [[MARKS["passed"], _name(one), _cell(one.message)] for one in report.in_state("passed")]
+    passed = [[MARKS["passed"], _name(one), cell(one.message)] for one in report.in_state("passed")]
     if passed:
-        parts += ["## Checks that passed", _table(("", "check", "finding"), passed)]
+        parts += ["## Checks that passed", _first(("", "check", "finding"), passed)]
     return "\n\n".join(parts)
 
 
@@ -151,8 +151,8 @@ def _distribution(one: Distribution) -> Iterator[str]:
     if ends(one):
         yield f"{ends(one)}\n"
     most = max([count for _, count in one.bars] or [1])
-    rows = [[_cell(label), f"{count:,}", _bar(count, most)] for label, count in one.bars]
-    yield _table((one.unit or "value", "files", ""), rows)
+    rows = [[cell(label), f"{count:,}", _bar(count, most)] for label, count in one.bars]
+    yield _first((one.unit or "value", "files", ""), rows)
 
 
 def _classes(report: ValidationReport) -> str:
@@ -162,15 +162,14 @@ def _classes(report: ValidationReport) -> str:
     most = max([*totals.values(), 1])
     rows = [
         [
-            _cell(name),
+            cell(name),
             *(f"{report.rows_by_class[split][name]:,}" for split in splits),
             _bar(totals[name], most),
         ]
         for name in names[:LONGEST_LIST]
     ]
     more = len(names) - LONGEST_LIST
-    table = _table(("class", *splits, ""), rows)
-    return table + (f"\n\nand {more:,} more classes" if more > 0 else "")
+    return table(("class", *splits, ""), rows) + (f"\n\nand {more:,} more classes" if more > 0 else "")
 
 
 def _bar(count: int, most: int) -> str:
@@ -178,24 +177,11 @@ def _bar(count: int, most: int) -> str:
 
 
 def _name(check: Check) -> str:
-    suite = f" ({_cell(check.suite)})" if check.suite else ""
-    return f"{_cell(check.name)}: {_cell(check.column)}{suite}"
+    suite = f" ({cell(check.suite)})" if check.suite else ""
+    return f"{cell(check.name)}: {cell(check.column)}{suite}"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [list(header), ["---"] * len(header), *(list(row) for row in rows[:LONGEST_LIST])]
+def _first(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The first rows as a table, and how many more there are."""
     more = len(rows) - LONGEST_LIST
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return table + (f"\n\nand {more:,} more" if more > 0 else "")
-
-
-def _cell(text: str) -> str:
-    """Text from the data in one line: shown as it is, never taken for Markdown or HTML."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\|`\[\]*_~#!])", r"\\\1", " ".join(text.split()))
-    # Addresses would become links by themselves.
-    return re.sub(
-        r"(https?|ftp)(:)|(www)(\.)",
-        lambda found: f"{found[1] or found[3]}\u2060{found[2] or found[4]}",
-        text,
-    )
+    return table(header, rows[:LONGEST_LIST]) + (f"\n\nand {more:,} more" if more > 0 else "")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from tasks.markdown import bytes_text, cell, number
 from tasks.refs import Problem
 from tasks.report import evaluation_table, leaderboard, table_summary
-from tasks.report.markdown import bytes_text, cell, number
 from tasks.report.summary import Links, Summary, render
 
 
@@ -22,7 +22,7 @@ def test_numbers_are_short(value: float | None, text: str) -> None:
 
 def test_user_text_cannot_break_a_table() -> None:
     assert cell("a|b\n<script>") == "a\\|b &lt;script&gt;"
-    assert cell("![x](http://a/b.png)") == "!\\[x\\](http://a/b.png)"
+    assert cell("![x](http://a/b.png)") == "!\\[x\\](http\u2060://a/b.png)"
     assert cell("`a\\|") == "\\`a\\\\\\|"
     assert bytes_text(1536) == "1.5 KiB"
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 
 def cell(value: object) -> str:
-    """User data in one line: pipes, line breaks, HTML, links and images are shown, not interpreted."""
+    """User data in one line: it is shown as it is, never taken for Markdown, HTML, a link or an image."""
     text = number(value) if isinstance(value, float) else str(value)
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return " ".join(re.sub(r"([\\|`\[\]*])", r"\\\1", text).split())
+    text = re.sub(r"([\\|`\[\]*~]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", " ".join(text.split()))
+    # Addresses would become links by themselves.
+    return re.sub(r"(https?|ftp|www)([:.])", "\\1\u2060\\2", text)
 
 
 def number(value: float | None, digits: int = 4) -> str:
