@@ -18,7 +18,7 @@ MOST_CLASSES = 6
 WORST_SHOWN = 4
 """Classes whose curves are kept where there are more than `MOST_CLASSES`: those with the lowest area."""
 MOST_POINTS = 80
-MICRO, MACRO = "all together (micro)", "mean of the classes (macro)"
+MICRO, MACRO = "all together (micro)", "class mean (macro)"
 
 
 class ClassCurves(BaseModel):

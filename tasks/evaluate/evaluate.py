@@ -14,8 +14,9 @@ from tasks.errors import InvalidData
 from tasks.evaluate.evaluation import Costs, Evaluation, OtherSplit
 from tasks.evaluate.importance import importance
 from tasks.evaluate.measures import measure
-from tasks.evaluate.scores import headline, headline_interval
+from tasks.evaluate.scores import headline_interval
 from tasks.refs import DatasetRef
+from tasks.train.scores import headline
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -39,7 +40,7 @@ def sample_grid(
         row, column = divmod(index, COLUMNS)
         for band, pictures in enumerate(bands):
             axes = grid[row * len(bands) + band, column]
-            _show(axes, pictures[index])
+            draw_picture(axes, pictures[index])
             if band == 0:
                 axes.set_title(_short(caption), fontsize=9, color=style.INK, pad=3)
             if before is not None and column == 0:
@@ -50,12 +51,13 @@ def sample_grid(
     return card
 
 
-def _show(axes: object, picture: Image.Image) -> None:
+def draw_picture(axes: Axes, picture: Image.Image) -> None:
+    """Draw one picture, no larger than a page can show."""
     colour = picture if picture.mode in {"L", "RGB"} else picture.convert("RGB")
     if max(colour.size) > 160:  # more than the page can show only makes it heavier
         colour = colour.copy()
         colour.thumbnail((160, 160))
-    axes.imshow(np.asarray(colour), cmap="gray", vmin=0, vmax=255, interpolation="nearest")  # type: ignore[attr-defined]
+    axes.imshow(np.asarray(colour), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
 
 
 def _short(caption: str, length: int = 12) -> str:

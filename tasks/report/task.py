@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.context import FlowRunContext
 
 from blocks.docs_site import DocsSite
@@ -22,10 +25,15 @@ from tasks.train.config_catalogue import CatalogueConfig
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
     from tasks.data.storage.store import DatasetStore
     from tasks.data.validation.validate_report import ValidationReport
+    from tasks.evaluate.evaluation import Evaluation
     from tasks.register.gate import Decision
+
+MOST_COLUMNS = 8
+"""Columns beside a row that was predicted wrong: the most important ones, where that is known."""
 
 
 @task(name="report dataset", task_run_name="report dataset {ref.name}")
@@ -108,6 +116,7 @@ def report_training(run: RunRef, site: str = "local") -> None:
     if max((len(points) for splits in curves.values() for points in splits.values()), default=0) > 1:
         best = int(found.data.metrics.get("best_epoch", 0)) or None
         card = learning_curves(curves, best_epoch=best, detail=f"{run.algorithm} on {run.dataset.name}")
+        _drop_earlier("learning-curves")
         _publish(card, "learning-curves", f"Learning curves of {run.algorithm} on {run.dataset}", site)
     create_markdown_artifact(
         training.render(found, address),
@@ -118,31 +127,49 @@ def report_training(run: RunRef, site: str = "local") -> None:
 
 @task(name="report evaluation", task_run_name="report evaluation on {evaluation.split}")
 def report_evaluation(evaluation: EvaluationRef, site: str = "local") -> None:
-    """Publish the evaluation table, with a confusion matrix or predictions against the truth."""
+    """Publish the evaluation: its tables, and its figures here and beside the run in MLflow."""
     from tasks.evaluate.records import load_evaluation
-    from tasks.report import evaluation_table, training
-    from tasks.report.confusion_matrix import confusion_matrix
-    from tasks.report.predicted_vs_true import predicted_vs_true
+    from tasks.report import evaluation_table, style, training
+    from tasks.report.evaluation_figures import figures
+    from tasks.report.mistakes import mistakes_table
 
     client = cast(MlflowServer, MlflowServer.load(site)).client()
     found = load_evaluation(client, evaluation)
     scores = training.best_scores(client.get_run(evaluation.run_id).data.metrics, found.problem)
-    scores[evaluation.split] = found.metrics
-    detail = f"{found.algorithm} on {evaluation.dataset.name} · {found.split} · {found.rows:,} rows"
-    if found.confusion:
-        card = confusion_matrix(found.confusion, found.classes, detail=detail)
-        key, text = "confusion-matrix", f"Which classes of {evaluation.dataset} are taken for which"
-    else:
-        card = predicted_vs_true(
-            found.true_values, found.predicted_values, label=found.label or "value", detail=detail
-        )
-        key, text = "predicted-against-true", f"Predictions against the truth, {evaluation.dataset}"
-    _publish(card, key, text, site)
+    pictures, rows = _mistaken(found, site)
+    with tempfile.TemporaryDirectory() as scratch:
+        for drawn in figures(found, pictures):
+            content = style.png(drawn.card)
+            Path(scratch, f"{drawn.key}.png").write_bytes(content)
+            folder = _folder(evaluation.dataset) if drawn.shows_rows else "pictures"
+            create_image_artifact(
+                _kept(content, folder, ".png", site), key=drawn.key, description=drawn.about
+            )
+        client.log_artifacts(evaluation.run_id, scratch, evaluation.uri.split("/", 2)[2])
     create_markdown_artifact(
-        evaluation_table.page(found, scores),
+        evaluation_table.page(found, scores, mistakes_table(found.mistakes, rows) if not pictures else ""),
         key="evaluation",
         description=f"Evaluation of {found.algorithm} on {evaluation.dataset}, {found.split}",
     )
+
+
+def _mistaken(found: Evaluation, site: str) -> tuple[dict[str, Image.Image], dict[str, dict[str, object]]]:
+    """The rows that were most wrong, as they came in: pictures, or a few columns of a table."""
+    from tasks.data.read import raw_manifest
+    from tasks.report import samples
+    from tasks.report.annotated import pictured
+
+    if not found.mistakes:
+        return {}, {}
+    store = open_store(site)
+    raw = raw_manifest(store, store.open(found.dataset))
+    rows = samples.rows_of_ids(store, raw, [mistake.id for mistake in found.mistakes])
+    if raw.problem.modality == "image":
+        return {key: pictured(row, raw) for key, row in rows.items()}, {}
+    columns = [feature.name for feature in raw.features][:MOST_COLUMNS]
+    if found.importance is not None:
+        columns = [column.name for column in found.importance.permutation[:MOST_COLUMNS]]
+    return {}, {key: {name: row.get(name) for name in columns} for key, row in rows.items()}
 
 
 @task(name="report study", task_run_name="report study of {study.trials} trials")
@@ -248,6 +275,19 @@ def _publish(card: Figure, key: str, description: str, site: str, folder: str = 
     from tasks.report import style
 
     create_image_artifact(_kept(style.png(card), folder, ".png", site), key=key, description=description)
+
+
+def _drop_earlier(key: str) -> None:
+    """Take back what this flow run has published under a key: the curves as they were while it trained."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    only = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[context.flow_run.id]), key=ArtifactFilterKey(any_=[key])
+    )
+    with get_client(sync_client=True) as client:
+        for artifact in client.read_artifacts(artifact_filter=only):
+            client.delete_artifact(artifact.id)
 
 
 def _folder(ref: DatasetRef) -> str:

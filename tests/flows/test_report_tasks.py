@@ -118,7 +118,13 @@ def test_pages_and_pictures_of_a_table(iris: tuple[RunRef, EvaluationRef], home:
         "learning-curves",
         "evaluation",
         "confusion-matrix",
+        "class-curves",
+        "calibration",
+        "column-importance",
     }
+    client = MlflowClient(mlflow.get_tracking_uri())
+    beside = {file.path.rsplit("/", 1)[1] for file in client.list_artifacts(run.run_id, "evaluation/test")}
+    assert {"confusion-matrix.png", "class-curves.png", "calibration.png", "column-importance.png"} < beside
     assert "petal length (cm)" in artifacts["dataset-summary"].data
     assert f"/runs/{run.run_id}" in artifacts["training-summary"].data
     assert "| metric | train | validation | test |" in artifacts["evaluation"].data
@@ -147,6 +153,10 @@ def test_pages_and_pictures_of_images_and_of_a_regression(home: Path) -> None:
     assert shown.exists()
     remove_links(home / "docs", "squares", [pictures.version])
     assert not shown.exists(), "deleted rows are still to be seen"
+    if "mistakes" in found:
+        picture = found["mistakes"].data.removeprefix("http://127.0.0.1:4300/")
+        assert picture.startswith(f"datasets/squares/{pictures.version}/samples/")
+        assert not (home / "docs" / picture).exists(), "mistakes are rows of the dataset, and deleted with it"
 
     frame = load_diabetes(as_frame=True).frame.rename(columns={"target": "label"})
     frames = {"train": frame[:300], "validation": frame[300:370], "test": frame[370:]}
@@ -154,7 +164,9 @@ def test_pages_and_pictures_of_images_and_of_a_regression(home: Path) -> None:
     run, evaluation = _trained(home, ref, "linear_regression")
     artifacts = _artifacts(report(ref, run, evaluation))
     assert "predicted-against-true" in artifacts
+    assert "column-importance" in artifacts
     assert "class-balance" not in artifacts
+    assert "## Most wrong" in artifacts["evaluation"].data
     assert "**rmse**" in artifacts["evaluation"].data
 
 
