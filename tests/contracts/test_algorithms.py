@@ -16,6 +16,7 @@ from tasks.train import algorithms, models
 from tasks.train.algorithms.algorithm import FitContext, Metrics, Rows, TrainingData
 from tasks.train.algorithms.suitability import Characteristics
 from tasks.train.config import TrainConfig
+from tasks.train.scores import headline
 from tasks.tune import points, ranges
 from tasks.tune.config import TuneConfig
 
@@ -26,6 +27,7 @@ CASES = [
 ]
 QUICK: dict[str, dict[str, int | float]] = {
     "six_layer_cnn": {"width": 8, "epochs": 6, "batch_size_per_rank": 16},
+    "small_resnet": {"width": 8, "epochs": 6, "batch_size_per_rank": 16},
     "mlp": {"epochs": 12},
     "lightgbm": {"rounds": 50, "learning_rate": 0.1},
 }
@@ -46,6 +48,8 @@ def _data(problem: Problem, *, classes: int = 3) -> TrainingData:
             return Rows(images, labels)
         inputs = random.normal(size=(n, 4))
         inputs[:, 1] += 3.0 * labels
+        if not problem.has_label:
+            return Rows(inputs, np.full(n, np.nan))
         if problem is Problem.TABLE_REGRESSION:
             return Rows(inputs, 100 + 10 * inputs[:, 1] + random.normal(size=n))
         return Rows(inputs, labels)
@@ -74,14 +78,16 @@ def test_learns_reports_and_survives_being_saved(name: str, problem: Problem, tm
         assert scores.shape == (60, 3)
         np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
         assert (scores.argmax(axis=1) == data.validation.labels).mean() > 0.8
+    elif not problem.has_label:
+        assert scores.shape == (60, len(fit.outputs))
     else:
         assert scores.shape == (60,)
         spread = data.validation.labels.std()
         assert np.sqrt(np.square(scores - data.validation.labels).mean()) < 0.5 * spread
 
     assert [epoch for epoch, _, _ in heard] == list(range(1, len(fit.history) + 1))
-    headline = "accuracy" if problem.is_classification else "rmse"
-    assert {"train_loss", "validation_loss", f"validation_{headline}"} <= fit.best.keys()
+    decides, _ = headline(problem)
+    assert {"train_loss", "validation_loss", f"validation_{decides}"} <= fit.best.keys()
     assert fit.model.parameters > 0
     assert fit.fit_time_s > 0
 
