@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextvars
+import os
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
-from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
 START_S = 2.0
+"""A thread that has not begun after this never will."""
 
 
 def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
@@ -25,23 +27,37 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
     Returns:
         What the work returns, if nobody stopped it.
     """
-    asked, begun = Event(), Event()
+    asked: list[bool] = []
+    begun: list[bool] = []
+    results: list[T] = []
+    errors: list[BaseException] = []
     context = contextvars.copy_context()
-    result: Future[T] = Future()
+    # A pipe, and no lock: an exception out of a signal handler may leave a lock of Python's taken.
+    ended, end = os.pipe()
 
     def run() -> None:
-        begun.set()
+        begun.append(True)
         try:
-            result.set_result(context.run(work, asked.is_set))
+            results.append(context.run(work, lambda: bool(asked)))
         except BaseException as error:
-            result.set_exception(error)
+            errors.append(error)
+        finally:
+            os.write(end, b".")
 
     try:
-        Thread(target=run, name="fit").start()
-        wait([result])
+        threading.Thread(target=run, name="fit").start()
+        os.read(ended, 1)
     except BaseException:
-        asked.set()
-        if begun.wait(START_S):  # the exception may have come while the thread was being made
-            wait([result])
+        asked.append(True)
+        deadline = time.monotonic() + START_S
+        while not begun and time.monotonic() < deadline:
+            time.sleep(0.01)  # the exception came while the thread was being made
+        if begun:
+            os.read(ended, 1)
         raise
-    return result.result()
+    finally:
+        os.close(ended)
+        os.close(end)
+    if errors:
+        raise errors[0]
+    return results[0]
