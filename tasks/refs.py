@@ -37,6 +37,8 @@ class Problem(StrEnum):
     AUDIO_CLASSIFICATION = "audio-classification"
     TABLE_CLASSIFICATION = "table-classification"
     TABLE_REGRESSION = "table-regression"
+    TABLE_CLUSTERING = "table-clustering"
+    TABLE_DIMENSION_REDUCTION = "table-dimension-reduction"
 
     @property
     def modality(self) -> Modality:
@@ -52,6 +54,16 @@ class Problem(StrEnum):
     def is_classification(self) -> bool:
         """Whether a row has one class."""
         return self.value.endswith("-classification")
+
+    @property
+    def has_label(self) -> bool:
+        """Whether rows come with what a model is to find; without, it finds groups or axes by itself."""
+        return self not in (Problem.TABLE_CLUSTERING, Problem.TABLE_DIMENSION_REDUCTION)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether a model answers a row with a list of numbers: one a class, a cluster or a component."""
+        return self.is_classification or not self.has_label
 
     @property
     def has_objects(self) -> bool:

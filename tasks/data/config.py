@@ -87,7 +87,8 @@ class IngestConfig(Settings):
         default=None,
         min_length=1,
         max_length=256,
-        description="Tables: the column to predict; empty takes the last column.",
+        description="Tables: the column to predict; empty takes the last column. For clustering and "
+        "dimension reduction a column to leave out, or empty.",
     )
     labels_file: str | None = Field(
         default=None,

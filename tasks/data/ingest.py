@@ -222,7 +222,7 @@ def _write(job: _Job) -> _Outcome:
     unlabelled = 0
     for index, rows in enumerate(_shards(job), job.first):
         faults.extend(rows.faults)
-        unlabelled += rows.table[job.label].null_count
+        unlabelled += rows.table[job.label].null_count if job.label else 0
         if not rows.table.num_rows:
             continue
         table = rows.table if job.form is None else job.form.rows(rows.table)

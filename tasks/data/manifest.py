@@ -90,7 +90,7 @@ class Manifest(Entry):
     digest: str
     problem: Problem
     features: tuple[Feature, ...]
-    label: str = Field(description="Name of the label column.")
+    label: str = Field(description="Name of the label column; empty where rows have no label.")
     classes: tuple[str, ...] = Field(description="Class names; a label is an index into them.")
     splits: dict[str, int] = Field(description="Rows of each split.")
     folds: int = Field(default=0, description="Folds that the training rows are divided into; 0: none.")
@@ -112,6 +112,11 @@ class Manifest(Entry):
     @property
     def rows(self) -> int:
         return sum(self.splits.values())
+
+    @property
+    def label_columns(self) -> list[str]:
+        """The label column, if there is one."""
+        return [self.label] if self.label else []
 
     @property
     def bytes(self) -> int:

@@ -140,10 +140,13 @@ def _input(bundle: Bundle, batch: Batch, row: int, reader: Reader) -> Any:
 
 
 def _record(scores: NDArray[Any], bundle: Bundle) -> dict[str, Any]:
-    """A row's prediction as an endpoint answers it; for classes the best one besides."""
-    if not bundle.problem.is_classification:
+    """A row's prediction as an endpoint answers it; for classes and clusters the best one besides."""
+    if not bundle.problem.has_scores:
         return {"prediction": float(scores)}
-    best = bundle.classes[int(np.argmax(scores))]
+    if bundle.problem is Problem.TABLE_DIMENSION_REDUCTION:
+        return {"prediction": [float(score) for score in scores]}
+    nearest = bundle.problem is Problem.TABLE_CLUSTERING
+    best = bundle.classes[int(np.argmin(scores) if nearest else np.argmax(scores))]
     if bundle.problem is Problem.IMAGE_CLASSIFICATION:
         order = np.argsort(-scores, kind="stable")
         ranked = [{"score": float(scores[place]), "label": bundle.classes[place]} for place in order]
@@ -159,12 +162,12 @@ def _encoded(records: list[dict[str, Any]], bundle: Bundle, path: str) -> bytes:
 
     number = pa.float64()
     prediction: Any = number
-    if bundle.problem is Problem.TABLE_CLASSIFICATION:
+    if bundle.problem.is_table and bundle.problem.has_scores:
         prediction = pa.list_(number)
     elif bundle.problem is Problem.IMAGE_CLASSIFICATION:
         prediction = pa.list_(pa.struct([("score", number), ("label", pa.string())]))
     fields = [("id", pa.string()), ("prediction", prediction), ("label", pa.string()), ("error", pa.string())]
-    if not bundle.problem.is_classification:
+    if bundle.problem in (Problem.TABLE_REGRESSION, Problem.TABLE_DIMENSION_REDUCTION):
         fields.pop(2)
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(records, schema=pa.schema(fields)), sink)

@@ -11,11 +11,11 @@ from filelock import FileLock
 from tasks.errors import InvalidSettings, TrainyardError
 from tasks.evaluate.examples import EVALUATION_TAG
 from tasks.evaluate.records import load_evaluation
-from tasks.evaluate.scores import headline
 from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef
 from tasks.register.config import GateConfig
 from tasks.register.gate import Decision, Scored, decide
 from tasks.register.register import champion_of
+from tasks.train.scores import headline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

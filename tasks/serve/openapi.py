@@ -71,6 +71,13 @@ _REFUSALS = {
 }
 
 
+_LISTS = {
+    Problem.TABLE_CLASSIFICATION: "The probability of each class.",
+    Problem.TABLE_CLUSTERING: "The distance to the centre of each cluster; the nearest is the row's own.",
+    Problem.TABLE_DIMENSION_REDUCTION: "The row's principal components, that of most variance first.",
+}
+
+
 def _request(signature: Signature | None, max_instances: int) -> dict[str, Any]:
     instances: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": max_instances}
     if signature and signature.problem.is_table:
@@ -103,8 +110,8 @@ def _answer(signature: Signature | None) -> dict[str, Any]:
     items: dict[str, Any] = {}
     if signature and signature.problem is Problem.TABLE_REGRESSION:
         items = number
-    elif signature and signature.problem is Problem.TABLE_CLASSIFICATION:
-        items = {"type": "array", "items": number}
+    elif signature and signature.problem.is_table:
+        items = {"type": "array", "items": number, "description": _LISTS[signature.problem]}
     elif signature:
         scored = {"type": "object", "properties": {"score": number, "label": {"type": "string"}}}
         items = {"type": "array", "items": scored}

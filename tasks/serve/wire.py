@@ -202,7 +202,8 @@ def write_predictions(scores: NDArray[Any], signature: Signature) -> bytes:
     """The JSON answer.
 
     Args:
-        scores: Probabilities in class order, float `[n, classes]`; for regression values, float `[n]`.
+        scores: Probabilities in class order, float `[n, classes]`; distances to the centres of clusters,
+            or components; for regression values, float `[n]`.
         signature: Of the model that made them.
 
     Returns:
@@ -238,7 +239,7 @@ def write_label(scores: NDArray[Any], signature: Signature) -> bytes:
 
 def check_scores(scores: NDArray[Any], rows: int, signature: Signature) -> str | None:
     """What is wrong with a model's output, or None: its shape, and that every number is finite."""
-    expected = (rows, len(signature.classes)) if signature.problem.is_classification else (rows,)
+    expected = (rows, len(signature.classes)) if signature.problem.has_scores else (rows,)
     if scores.shape != expected:
         return f"the model gave scores of shape {scores.shape} where {expected} is right"
     if not np.isfinite(scores).all():

@@ -24,6 +24,8 @@ IMAGE_COLUMN = "data"
 class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
     """Probabilities `[n, classes]` in the bundle's class order, or values `[n]` for regression.
 
+    Clusters and components are answered as `[n, clusters]` distances to the centres and `[n, components]`.
+
     Tables come with their raw columns; images as base64 of the encoded file in the column `data`, the
     same as at an endpoint.
     """

@@ -30,6 +30,15 @@ def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> f
     return float(-np.log(np.clip(of_label, 1e-15, 1.0)).mean())
 
 
+def headline(problem: Problem) -> tuple[str, bool]:
+    """The metric that decides about a model, and whether higher is better."""
+    if problem is Problem.TABLE_CLUSTERING:
+        return "silhouette", True
+    if problem is Problem.TABLE_DIMENSION_REDUCTION:
+        return "explained_variance", True
+    return ("accuracy", True) if problem.is_classification else ("rmse", False)
+
+
 def split_scores(
     split: str, problem: Problem, labels: NDArray[Any], predictions: NDArray[np.float32]
 ) -> Metrics:

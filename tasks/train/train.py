@@ -198,8 +198,8 @@ def write_bundle(
         algorithm=algorithm.name,
         hyperparameters=settings.model_dump(mode="json"),
         seed=seed,
-        classes=data.classes,
-        label=store.open(ref).label,
+        classes=fit.outputs or data.classes,
+        label=store.open(ref).label or None,
         inputs=data.inputs,
         dataset=TrainedOn(name=ref.name, version=ref.version, digest=ref.digest),
     )

@@ -38,15 +38,17 @@ def read_training_data(store: DatasetStore, ref: DatasetRef, fold: int | None = 
     else:
         train = read_split(store, ref, "train")
     inputs = tuple(map(str, train.features.columns)) if isinstance(train, TableSplit) else ()
-    seen = len(np.unique(train.labels))
+    seen = len(np.unique(train.labels)) if manifest.label else _distinct_rows(train)
     if seen < 2 or (isinstance(train, TableSplit) and not inputs):
         raise InvalidData(
             f"there is nothing to learn: {len(train.ids)} training rows of {ref} "
             f"with {len(inputs) or 'image'} feature{'s' if len(inputs) > 1 else ''} "
-            f"and {seen} distinct label{'s' if seen > 1 else ''}",
-            where=f"label {manifest.label}, split train",
-            allowed="at least two classes or values, and one feature",
-            mend="add rows of another class, or choose another label column",
+            f"and {seen} distinct {'label' if manifest.label else 'row'}{'s' if seen > 1 else ''}",
+            where=f"label {manifest.label}, split train" if manifest.label else "split train",
+            allowed=f"at least two {'classes or values' if manifest.label else 'rows'}, and one feature",
+            mend="add rows of another class, or choose another label column"
+            if manifest.label
+            else "add rows that differ",
         )
     return TrainingData(
         problem=manifest.problem,
@@ -55,6 +57,10 @@ def read_training_data(store: DatasetStore, ref: DatasetRef, fold: int | None = 
         classes=tuple(manifest.classes),
         inputs=inputs,
     )
+
+
+def _distinct_rows(split: ImageSplit | TableSplit) -> int:
+    return len(split.features.drop_duplicates()) if isinstance(split, TableSplit) else len(split.ids)
 
 
 def _rows(split: ImageSplit | TableSplit) -> Rows:

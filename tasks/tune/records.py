@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tasks.refs import Problem
+from tasks.train.scores import headline
 from tasks.tune.points import Point
 
 Status = Literal[
@@ -36,13 +37,14 @@ class Trial:
 
 def objective(problem: Problem, metric: str | None) -> tuple[str, Literal["min", "max"]]:
     """The metric of a study and its direction; the problem's headline metric unless another is named."""
-    name = metric or ("validation_accuracy" if problem.is_classification else "validation_rmse")
-    return name, "max" if name.endswith("accuracy") else "min"
+    best, higher_is_better = headline(problem)
+    name = metric or f"validation_{best}"
+    return name, "max" if name.endswith(best) and higher_is_better else "min"
 
 
 def metric_names(problem: Problem, splits: list[str]) -> list[str]:
     """Every metric that a fit on these splits reports."""
-    kinds = ("loss", "accuracy" if problem.is_classification else "rmse")
+    kinds = ("loss", headline(problem)[0])
     return [f"{split}_{kind}" for split in ("validation", "train") if split in splits for kind in kinds]
 
 

@@ -69,7 +69,7 @@ class Contents:
 
     Attributes:
         features: The input columns.
-        label: Name of the label column.
+        label: Name of the label column; empty where rows have none.
         classes: Class names in the order of the integer labels; none for regression.
         pieces: The rows, in order.
         unlabelled: Rows without a label.

@@ -58,17 +58,21 @@ class Table:
         paths = table_paths(source)
         about = columns_file(source)
         files = files_of(source, paths, about)
-        label = config.label or (about.label if about else files.columns[-1])
+        named = config.label or (about.label if about else None)
+        # What nobody is to predict is left out, so that clusters are found without a look at it.
+        left_out = named if not config.problem.has_label else None
+        label = (named or files.columns[-1]) if config.problem.has_label else ""
         types = types_of(about, files, config)
-        refuse_unknown({label, *types}, files, "label or column_types")
+        refuse_unknown({*filter(None, (label, left_out)), *types}, files, "label or column_types")
         id_column = id_column_of(files, [label])
-        names = [name for name in files.columns if name not in (label, id_column)]
+        names = [name for name in files.columns if name not in (label, left_out, id_column)]
         if not names:
-            raise InvalidData(f"Beside the label {label} there is no column to learn from")
+            raise InvalidData(f"Beside {named or label or id_column} there is no column to learn from")
         classification = config.problem.is_classification
         most = most_categories(len(names))
         measures = {name: _measure(types.get(name), most) for name in names}
-        measures[label] = measure_of_classes() if classification else Measure(numbers=True)
+        if label:
+            measures[label] = measure_of_classes() if classification else Measure(numbers=True)
         if id_column:
             measures[id_column] = Measure()
         survey = surveyed(files, source, paths, measures, id_column, client)
@@ -77,13 +81,13 @@ class Table:
         index_of, integers = None, False
         if classification:
             classes, index_of, integers = classes_of(survey, label, source, config)
-        else:
+        elif label:
             refuse_without_labels(survey, label)
             numbers_or_refuse(survey.columns[label], label)
         features = tuple(_feature(name, survey.columns[name], types.get(name)) for name in names)
         form = RowForm(
             schema=schema(config.problem, features, label, classes),
-            origins={name: name for name in (*names, label)},
+            origins={name: name for name in (*names, label) if name},
             id_column=id_column,
             label=label,
             index_of=index_of,
@@ -93,22 +97,28 @@ class Table:
             label=label,
             classes=classes,
             pieces=pieces(survey.parts, {path: split_of(path) for path in paths}, files, form),
-            unlabelled=survey.columns[label].missing,
-            parameters={"label": label, "file_format": format_of(paths), "integer_labels": integers},
+            unlabelled=survey.columns[label].missing if label else 0,
+            parameters={
+                "label": label or left_out,
+                "file_format": format_of(paths),
+                "integer_labels": integers,
+            },
         )
 
     def export(self, version: StoredVersion) -> Iterator[File]:
         manifest = version.manifest
         columns = {feature.name: feature.name for feature in manifest.features}
-        yield from exported(version, {**columns, manifest.label: manifest.label}, text=None)
+        yield from exported(version, columns | {name: name for name in manifest.label_columns}, text=None)
 
     def template(self, problem: Problem) -> dict[str, bytes]:
         lines: dict[str, list[str]] = {}
         for place, (split, label, number) in enumerate(example_places()):
-            rows = lines.setdefault(f"{split}.csv", ["width_cm,colour,kind"])
+            head = "width_cm,colour,kind" if problem.has_label else "width_cm,colour"
+            rows = lines.setdefault(f"{split}.csv", [head])
             width = 10 * number + place / 10 + (0 if label == CLASSES[0] else 50)
             target = label if problem.is_classification else f"{2 * width:.1f}"
-            rows.append(f"{width},{('red', 'green', 'blue')[place % 3]},{target}")
+            row = f"{width},{('red', 'green', 'blue')[place % 3]}"
+            rows.append(f"{row},{target}" if problem.has_label else row)
         return {path: ("\n".join(rows) + "\n").encode() for path, rows in lines.items()}
 
 

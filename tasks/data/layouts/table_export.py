@@ -21,7 +21,7 @@ def exported(version: StoredVersion, columns: Mapping[str, str], text: str | Non
 
     Args:
         version: What is written.
-        columns: Names in the files by names in the store: of the features and, last, of the label.
+        columns: Names in the files by names in the store: of the features, and of the label last.
         text: Name in the files of the column of texts, if there is one.
     """
     manifest = version.manifest
@@ -36,7 +36,7 @@ def exported(version: StoredVersion, columns: Mapping[str, str], text: str | Non
             else (f"{split}.csv", _csv_blocks(tables))
         )
     about = ColumnsFile(
-        label=columns[manifest.label],
+        label=columns[manifest.label] if manifest.label else None,
         text=text,
         types={
             feature.name: feature.type
@@ -45,7 +45,8 @@ def exported(version: StoredVersion, columns: Mapping[str, str], text: str | Non
         },
         escaped=not parquet,
     )
-    yield COLUMNS_FILE, [about.model_dump_json(indent=1, exclude_none=True).encode() + b"\n"]
+    exclude = {"text"} if text is None else None
+    yield COLUMNS_FILE, [about.model_dump_json(indent=1, exclude=exclude).encode() + b"\n"]
     if manifest.classes:
         yield names_file(manifest.classes)
 

@@ -45,7 +45,7 @@ class ColumnsFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    label: str = Field(min_length=1)
+    label: str | None = Field(min_length=1, description="None where rows have no label.")
     text: str | None = None
     types: dict[str, Literal["numeric", "categorical"]] = {}
     escaped: bool = Field(default=False, description="Cells that a spreadsheet would run have a `'` before.")

@@ -61,7 +61,7 @@ class TextTable:
         about = columns_file(source)
         files = files_of(source, paths, about)
         last = LABEL_COLUMN if LABEL_COLUMN in files.columns else files.columns[-1]
-        label = config.label or (about.label if about else last)
+        label = config.label or (about.label if about and about.label else last)
         text = config.text_column or (about.text if about else None) or TEXT_COLUMN
         refuse_unknown({label, text}, files, "text_column or label")
         if text == label:

@@ -83,7 +83,9 @@ def batch_of(part: Part, steps: Sequence[FittedStep]) -> Batch:
     if manifest.problem.is_table:
         # Without the ids, which take as long to read as several features.
         names = [feature.name for feature in manifest.features]
-        frame, table, _ = _frame(part, steps, [*names, manifest.label])
+        frame, table, _ = _frame(part, steps, [*names, *manifest.label_columns])
+        if not manifest.label:
+            return Batch(frame)
         labels = table[manifest.label].to_numpy().astype(np.float64)
         return Batch(frame, labels, manifest.classes)
     table = part.read()
@@ -103,7 +105,7 @@ def empty_batch(manifest: Manifest, steps: Sequence[FittedStep]) -> Batch:
         return Batch(())
     layout = schema(manifest.problem, manifest.features, manifest.label, manifest.classes)
     frame = applied(features_of(layout.empty_table(), manifest), bound_steps(steps, TableMethod))
-    return Batch(frame, np.empty(0), manifest.classes)
+    return Batch(frame, np.empty(0) if manifest.label else None, manifest.classes)
 
 
 def row_keys(part: Part, steps: Sequence[FittedStep]) -> np.ndarray:
@@ -156,7 +158,7 @@ def _prepared_table(part: Part, steps: Sequence[FittedStep], layout: pa.Schema) 
         if missing:
             gaps[str(name)] = missing
         columns.append(pa.array(values))
-    columns.append(table[manifest.label])
+    columns.extend(table[name] for name in manifest.label_columns)
     return Prepared(pa.table(columns, schema=layout), left_out, gaps), table
 
 
@@ -274,4 +276,5 @@ def _with_folds(
     else:
         folds = pa.nulls(result.num_rows, pa.int64())
     columns = list(result.columns)
-    return pa.table([*columns[:-1], folds, columns[-1]], schema=layout)
+    columns.insert(len(columns) - len(manifest.label_columns), folds)
+    return pa.table(columns, schema=layout)

@@ -55,19 +55,8 @@ def complete_columns(manifest: Manifest, totals: Totals) -> list[str]:
 def _rows(
     manifest: Manifest, config: ValidateConfig, totals: Totals, steps: Sequence[StepConfig] | None
 ) -> Iterator[Rule]:
-    all_unlabelled = totals.unlabelled == totals.rows
-    yield Rule(
-        "labelled",
-        manifest.label,
-        *not_null(ROW_LABEL),
-        "Every row has a label",
-        "have no label",
-        "label them"
-        if all_unlabelled
-        else "label them, take them out of the source, or preprocess the version, which leaves them out",
-        mendable=not all_unlabelled,
-        mended=not all_unlabelled and steps is not None,
-    )
+    if manifest.problem.has_label:
+        yield _labelled(manifest, totals, steps)
     yield Rule(
         "identified",
         "id",
@@ -108,7 +97,7 @@ def _rows(
         mendable=is_text,
         mended=is_text and any(step.method.value == "deduplicate" for step in steps or ()),
     )
-    if not manifest.classes:
+    if not manifest.classes and manifest.problem.has_label:
         yield Rule(
             "label varies",
             manifest.label,
@@ -120,6 +109,22 @@ def _rows(
             scope="labels",
             counted="column",
         )
+
+
+def _labelled(manifest: Manifest, totals: Totals, steps: Sequence[StepConfig] | None) -> Rule:
+    all_unlabelled = totals.unlabelled == totals.rows
+    return Rule(
+        "labelled",
+        manifest.label,
+        *not_null(ROW_LABEL),
+        "Every row has a label",
+        "have no label",
+        "label them"
+        if all_unlabelled
+        else "label them, take them out of the source, or preprocess the version, which leaves them out",
+        mendable=not all_unlabelled,
+        mended=not all_unlabelled and steps is not None,
+    )
 
 
 def _classes(manifest: Manifest, config: ValidateConfig, totals: Totals) -> Iterator[Rule]:

@@ -56,6 +56,10 @@ def default(problem: Problem, rows: int) -> str:
             allowed=", ".join(learned),
             mend="export the dataset, and train on it with code of your own",
         )
+    if problem is Problem.TABLE_CLUSTERING:
+        return "k_means"
+    if problem is Problem.TABLE_DIMENSION_REDUCTION:
+        return "principal_components"
     if problem is Problem.IMAGE_CLASSIFICATION:
         return "six_layer_cnn"
     if rows >= SMALL_TABLE_ROWS:

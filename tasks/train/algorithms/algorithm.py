@@ -59,7 +59,8 @@ class Rows:
 
     Attributes:
         inputs: Images as uint8 `[n, height, width, channels]`, or table rows as float64 `[n, features]`.
-        labels: int64 class indices `[n]`, or float64 values `[n]` for regression.
+        labels: int64 class indices `[n]`, or float64 values `[n]` for regression; nothing but NaN where
+            the problem has no label.
     """
 
     inputs: NDArray[np.uint8] | NDArray[np.float64]
@@ -162,7 +163,8 @@ class FittedModel(Protocol):
             inputs: As in `Rows.inputs`.
 
         Returns:
-            Probabilities `[n, classes]`, or values `[n]` for regression.
+            Probabilities `[n, classes]`, or values `[n]` for regression; distances to the clusters'
+            centres `[n, clusters]`, or `[n, components]`.
         """
         ...
 
@@ -183,8 +185,10 @@ class Fit:
         model: The model at its best epoch.
         history: Metrics of each epoch, in order.
         best_epoch: Epoch, from 1, that the model is of.
-        ended: Why it ended: `finished`, `early stopping`, `time limit` or `stopped`.
+        ended: Why it ended: `finished`, `early stopping`, `iteration limit`, `time limit` or `stopped`.
         fit_time_s: Time that it took, that of killed processes before it included.
+        outputs: Names of the numbers that the model gives for a row, where the fit itself found what they
+            stand for: clusters or components.
     """
 
     model: FittedModel
@@ -192,6 +196,7 @@ class Fit:
     best_epoch: int
     ended: str
     fit_time_s: float
+    outputs: tuple[str, ...] = ()
 
     @property
     def best(self) -> Metrics:
