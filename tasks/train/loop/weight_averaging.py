@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def averaged_copy(network: nn.Module) -> nn.Module:
@@ -34,7 +34,7 @@ def average_in_(averaged: nn.Module, network: nn.Module, decay: float, steps_don
         steps_done: Steps of the training, this one included.
     """
     weight = 1 - min(decay, (1 + steps_done) / (10 + steps_done))
-    pairs = [*zip(averaged.parameters(), network.parameters(), strict=True)]
+    pairs: list[tuple[Tensor, Tensor]] = list(zip(averaged.parameters(), network.parameters(), strict=True))
     pairs += zip(averaged.buffers(), network.buffers(), strict=True)
     moving = [pair for pair in pairs if pair[0].is_floating_point()]
     torch._foreach_lerp_([mean for mean, _ in moving], [value for _, value in moving], weight)
