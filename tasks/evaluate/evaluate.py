@@ -13,8 +13,9 @@ import numpy as np
 from tasks.errors import InvalidData
 from tasks.evaluate.evaluation import Costs, Evaluation, OtherSplit
 from tasks.evaluate.importance import importance
-from tasks.evaluate.measures import measure
+from tasks.evaluate.measures import Measured, measure
 from tasks.evaluate.scores import headline_interval
+from tasks.evaluate.unlabelled import measure_unlabelled
 from tasks.refs import DatasetRef
 from tasks.train.scores import headline
 
@@ -44,21 +45,22 @@ class Predictions:
 
     Attributes:
         ids: n row ids.
-        labels: int64 class indices `[n]`, or float64 values `[n]`.
-        predicted: The same of the prediction.
-        scores: float32 `[n, classes]` probabilities, or `[n]` values.
+        labels: int64 class indices `[n]`, or float64 values `[n]`; None where rows have none.
+        predicted: The same of the prediction, or the row's cluster; None for components.
+        scores: float32 `[n, classes]` probabilities, distances or components; or `[n]` values.
     """
 
     ids: list[str]
-    labels: NDArray[Any]
-    predicted: NDArray[Any]
+    labels: NDArray[Any] | None
+    predicted: NDArray[Any] | None
     scores: NDArray[np.float32]
 
     def frame(self) -> pd.DataFrame:
-        """Columns `id`, `label`, `prediction` and, for classification, `scores`: a list a row."""
+        """Columns `id`, `label`, `prediction` and `scores`, a list a row; those that there are."""
         import pandas as pd
 
-        columns: dict[str, Any] = {"id": self.ids, "label": self.labels, "prediction": self.predicted}
+        parts = {"label": self.labels, "prediction": self.predicted}
+        columns: dict[str, Any] = {"id": self.ids} | {k: v for k, v in parts.items() if v is not None}
         if self.scores.ndim == 2:
             columns["scores"] = list(self.scores)
         return pd.DataFrame(columns)
@@ -95,7 +97,7 @@ def evaluate(
     scores = _predict(bundle, raw, slice(None))
     row_s = (time.perf_counter() - began) / len(raw.ids)
     labels = _as_the_model_counts(np.asarray(raw.labels), classes, bundle, dataset)
-    found = measure(problem, labels, scores, raw.ids, bundle.classes)
+    found = _measured(bundle, raw, labels, scores)
     name, higher_is_better = headline(problem)
 
     def worse(some: NDArray[Any], said: NDArray[np.float32]) -> float:
@@ -104,16 +106,14 @@ def evaluate(
         return float(np.sqrt(np.mean(np.square(said - some))))
 
     columns = None
-    if raw.table is not None and len(raw.ids) > 1:
+    if raw.table is not None and len(raw.ids) > 1 and problem.has_label:
         columns = importance(bundle, raw.table, labels, name, worse, budget_s)
     compared = []
     for other, rows in others if read_other else ():
         affordable = int(np.clip(budget_s / max(row_s, 1e-9), LEAST_OTHER_ROWS, MOST_OTHER_ROWS))
         part = read_other(other, min(rows, affordable))  # type: ignore[misc]
         known = _as_the_model_counts(np.asarray(part.labels), classes, bundle, dataset)
-        metrics = measure(
-            problem, known, _predict(bundle, part, slice(None)), part.ids, bundle.classes
-        ).metrics
+        metrics = _measured(bundle, part, known, _predict(bundle, part, slice(None))).metrics
         compared.append(OtherSplit(split=other, rows=len(part.ids), of=rows, metrics=metrics))
 
     evaluation = Evaluation.model_validate(
@@ -129,7 +129,7 @@ def evaluate(
             "metrics": found.metrics,
             "headline": name,
             "higher_is_better": higher_is_better,
-            "interval": headline_interval(problem, labels, found.predicted),
+            "interval": found.interval or headline_interval(problem, labels, found.predicted),
             "confusion": [],
             "per_class": [],
             "true_values": [],
@@ -145,7 +145,8 @@ def evaluate(
             **found.details,
         }
     )
-    return evaluation, Predictions(list(raw.ids), labels, found.predicted, scores)
+    truth = labels if problem.has_label else None
+    return evaluation, Predictions(list(raw.ids), truth, found.predicted, scores)
 
 
 def latency_p50_ms(bundle: Bundle, raw: RawSplit) -> float:
@@ -165,6 +166,12 @@ def latency_p50_ms(bundle: Bundle, raw: RawSplit) -> float:
         _predict(bundle, raw, slice(row, row + 1))
         times_ms.append((time.perf_counter() - started) * 1000)
     return statistics.median(times_ms[1:])
+
+
+def _measured(bundle: Bundle, raw: RawSplit, labels: NDArray[Any], scores: NDArray[np.float32]) -> Measured:
+    if not bundle.problem.has_label:
+        return measure_unlabelled(bundle, raw, scores)
+    return measure(bundle.problem, labels, scores, raw.ids, bundle.classes)
 
 
 def _predict(bundle: Bundle, raw: RawSplit, rows: slice) -> NDArray[np.float32]:

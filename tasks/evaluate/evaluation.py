@@ -9,6 +9,7 @@ from tasks.evaluate.curves import ClassCurves
 from tasks.evaluate.importance import Importance
 from tasks.evaluate.mistakes import Mistake
 from tasks.evaluate.scores import ClassScores
+from tasks.evaluate.unlabelled import Clusters, Components
 from tasks.refs import DatasetRef, Problem
 
 
@@ -63,4 +64,8 @@ class Evaluation(BaseModel):
     )
     calibration: Calibration | None = None
     mistakes: list[Mistake] = Field(default=[], description="The rows that were most wrong, worst first.")
+    clusters: Clusters | None = Field(default=None, description="Clustering: what it makes of the rows.")
+    components: Components | None = Field(
+        default=None, description="Dimension reduction: what the components are, and the rows on them."
+    )
     importance: Importance | None = Field(default=None, description="Tables: what each column is worth.")

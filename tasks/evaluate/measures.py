@@ -31,14 +31,17 @@ class Measured:
     """What was found.
 
     Attributes:
-        predicted: The prediction for each row, as the labels are: int64 or float64 `[n]`.
+        predicted: The prediction for each row, as the labels are: int64 or float64 `[n]`; None where a
+            row's answer is no single thing.
         metrics: Each metric's value.
         details: The fields of `Evaluation` that this kind of problem has.
+        interval: 95 % interval of the headline metric, where labels have no part in it.
     """
 
-    predicted: NDArray[Any]
+    predicted: NDArray[Any] | None
     metrics: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
+    interval: tuple[float, float] | None = None
 
 
 def measure(

@@ -95,7 +95,7 @@ def regression_metrics(labels: NDArray[np.float64], values: NDArray[np.float32])
 
 
 def headline_interval(
-    problem: Problem, labels: NDArray[Any], predicted: NDArray[Any], seed: int = 0
+    problem: Problem, labels: NDArray[Any], predicted: NDArray[Any] | None, seed: int = 0
 ) -> tuple[float, float]:
     """95 % interval of the headline metric: Wilson's for accuracy, by bootstrap for RMSE.
 
@@ -108,6 +108,7 @@ def headline_interval(
         predicted: Predicted labels `[n]`.
         seed: Start of the resampling.
     """
+    assert predicted is not None  # only rows without a label are answered with no single thing
     if problem.is_classification:
         from scipy.stats import binomtest
 
