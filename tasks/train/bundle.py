@@ -25,7 +25,7 @@ from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.errors import Damaged, InvalidData, InvalidRequest, NotFound
 from tasks.refs import Problem
 from tasks.train import models
-from tasks.train.model_inputs import stack_images, stack_table
+from tasks.train.model_inputs import ShapesInputs, stack_images, stack_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ class ModelFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["safetensors", "skops", "lightgbm"]
+    format: Literal["safetensors", "skops", "lightgbm", "onnx", "transformers", "own-skops", "own-lightgbm"]
     name: str
     sha256: str
     size_bytes: int
@@ -73,7 +73,10 @@ class BundleDescription(BaseModel):
     algorithm: str
     hyperparameters: dict[str, Any]
     seed: int
-    classes: tuple[str, ...] = Field(description="Class names in the order of the scores.")
+    classes: tuple[str, ...] = Field(
+        description="Names of the numbers that a row is answered with, in their order: classes, clusters or "
+        "components; none for regression."
+    )
     label: str | None = Field(description="Name of what is predicted.")
     preprocessing: Preprocessing = Field(description="Fitted steps from raw inputs to model inputs.")
     inputs: tuple[str, ...] = Field(description="Columns that the model itself takes; none for images.")
@@ -203,6 +206,7 @@ class Bundle:
                 "this model takes table rows, not images", where=self.description.label or ""
             )
         parts = []
+        stack = self.model.stack_images if isinstance(self.model, ShapesInputs) else stack_images
         for start in range(0, len(images), ROWS_AT_ONCE):
             try:
                 ready = self.preprocessing.images(images[start : start + ROWS_AT_ONCE])
@@ -210,7 +214,7 @@ class Bundle:
                 raise InvalidRequest(
                     f"an image is damaged: {error}", where=f"images {start} and following"
                 ) from error
-            parts.append(self.model.predict(stack_images(ready)))
+            parts.append(self.model.predict(stack(ready)))
         return np.concatenate(parts) if parts else np.empty((0, len(self.classes)), dtype=np.float32)
 
     def predict_table(self, rows: pd.DataFrame | Sequence[Sequence[Any]]) -> NDArray[np.float32]:
@@ -220,7 +224,8 @@ class Bundle:
             rows: A frame with at least the raw feature columns, or rows of values in `features` order.
 
         Returns:
-            Probabilities `[n, classes]`, or values `[n]` for regression.
+            Probabilities `[n, classes]`, or values `[n]` for regression; distances to the clusters' centres
+            `[n, clusters]`, or `[n, components]`.
 
         Raises:
             InvalidRequest: A column is missing, a row has the wrong length or a value cannot be used.
@@ -231,6 +236,7 @@ class Bundle:
             )
         raw = self._frame(rows)
         parts = []
+        stack = self.model.stack_table if isinstance(self.model, ShapesInputs) else stack_table
         for start in range(0, len(raw), ROWS_AT_ONCE):
             try:
                 table = self.preprocessing.table(raw.iloc[start : start + ROWS_AT_ONCE])
@@ -238,9 +244,9 @@ class Bundle:
                 raise InvalidRequest(
                     error.what, where=error.where, allowed=error.allowed, mend=error.mend
                 ) from error
-            parts.append(self.model.predict(stack_table(table, self.description.inputs)))
+            parts.append(self.model.predict(stack(table, self.description.inputs)))
         if not parts:
-            width = (len(self.classes),) if self.problem.is_classification else ()
+            width = (len(self.classes),) if self.problem.has_scores else ()
             return np.empty((0, *width), dtype=np.float32)
         return np.concatenate(parts)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
     from PIL import Image
+
+
+@runtime_checkable
+class ShapesInputs(Protocol):
+    """A model that makes its own inputs of preprocessed rows: what own code may have saved."""
+
+    def stack_images(self, images: Sequence[Image.Image]) -> Any:
+        """What `predict` takes of pictures."""
+        ...
+
+    def stack_table(self, table: pd.DataFrame, inputs: Sequence[str]) -> Any:
+        """What `predict` takes of table rows."""
+        ...
 
 
 def stack_images(images: Sequence[Image.Image]) -> NDArray[np.uint8]:

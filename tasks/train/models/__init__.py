@@ -14,8 +14,16 @@ from tasks.errors import Damaged
 if TYPE_CHECKING:
     from tasks.train.algorithms.algorithm import FittedModel, Json
 
-FORMATS = {"safetensors": "weights.safetensors", "skops": "model.skops", "lightgbm": "model.lightgbm.txt"}
-"""Format to file name in a bundle."""
+FORMATS = {
+    "safetensors": "weights.safetensors",
+    "skops": "model.skops",
+    "lightgbm": "model.lightgbm.txt",
+    "onnx": "model.onnx",
+    "transformers": "transformers.safetensors",
+    "own-skops": "own.skops",
+    "own-lightgbm": "own.lightgbm.txt",
+}
+"""Format to file name in a bundle; the last four are what own code may save."""
 
 
 def load(kind: str, path: Path, description: dict[str, Json]) -> FittedModel:
@@ -42,4 +50,20 @@ def load(kind: str, path: Path, description: dict[str, Json]) -> FittedModel:
             from tasks.train.models.lightgbm_text import LightgbmModel
 
             return LightgbmModel.load(path, description)
+        case "onnx":
+            from tasks.train.models.onnx_graph import OnnxModel
+
+            return OnnxModel.load(path, description)
+        case "transformers":
+            from tasks.train.models.transformers_weights import TransformersModel
+
+            return TransformersModel.load(path, description)
+        case "own-skops":
+            from tasks.train.models.own_scikit_learn import OwnScikitLearnModel
+
+            return OwnScikitLearnModel.load(path, description)
+        case "own-lightgbm":
+            from tasks.train.models.own_lightgbm import OwnLightgbmModel
+
+            return OwnLightgbmModel.load(path, description)
     raise Damaged(f"unknown model format '{kind}'", where=str(path), allowed=", ".join(FORMATS))

@@ -1,0 +1,70 @@
+"""TensorBoard event files, read as they grow."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+EVERY_S = 1.0
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /:]")
+
+
+class EventReader:
+    """Scalars of all event files below a folder.
+
+    Args:
+        folder: The folder; files may come later.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._loaders: dict[Path, Any] = {}
+        self._read_at = 0.0
+
+    def new(self, *, now: bool = False) -> list[tuple[str, int, float]]:
+        """Name, step and value of each scalar that came since the last call; at most once a second.
+
+        Names are those of the tags, below the names of their folders. A file that is damaged is passed
+        over from there on.
+
+        Args:
+            now: Read even if the last reading was a moment ago.
+        """
+        if not now and time.monotonic() - self._read_at < EVERY_S:
+            return []
+        found = []
+        for path in sorted(self._folder.rglob("*tfevents*")):
+            below = path.parent.relative_to(self._folder).as_posix()
+            before = "" if below == "." else f"{below}/"
+            # The library raises what its parsers raise, for a file that is cut or is none.
+            with contextlib.suppress(Exception):
+                for event in self._loader(path).Load():
+                    for value in event.summary.value:
+                        number = _number(value)
+                        if number is not None:
+                            name = _NOT_IN_NAMES.sub("_", f"{before}{value.tag}")[:250]
+                            found.append((name, int(event.step), number))
+        self._read_at = time.monotonic()
+        return found
+
+    def _loader(self, path: Path) -> Any:
+        if path not in self._loaders:
+            from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+            self._loaders[path] = LegacyEventFileLoader(str(path))
+        return self._loaders[path]
+
+
+def _number(value: Any) -> float | None:
+    """A scalar as either generation of writers stores it."""
+    if value.HasField("simple_value"):
+        return float(value.simple_value)
+    if value.HasField("tensor") and value.metadata.plugin_data.plugin_name in ("scalars", ""):
+        from tensorboard.util import tensor_util
+
+        array = tensor_util.make_ndarray(value.tensor)
+        return float(array) if array.size == 1 and array.dtype.kind in "fiu" else None
+    return None

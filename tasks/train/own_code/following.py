@@ -1,0 +1,127 @@
+"""What the code says while it runs: its output in the log at a bounded rate, and its metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks.errors import InvalidData
+from tasks.train.algorithms.algorithm import Metrics, StepReport
+from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.events import EventReader
+from tasks.train.own_code.patterns import LONGEST_LINE, Hangs
+
+LINES_A_SECOND = 20
+"""Lines of output shown in the log each second; the file has all of them."""
+
+LAST_LINES = 400
+
+
+class Follower:
+    """Reads the output and the event files of one run of the code.
+
+    Args:
+        own: The settings.
+        tensorboard: Folder of the event files.
+        log: Hears lines of output.
+        report_steps: Hears metrics as they appear.
+    """
+
+    def __init__(
+        self, own: OwnCode, tensorboard: Path, log: Callable[[str], None], report_steps: StepReport
+    ) -> None:
+        self._own, self._log, self._report = own, log, report_steps
+        self._events = EventReader(tensorboard)
+        self._rest = b""
+        self._too_long = False
+        self._second, self._shown, self._skipped = 0.0, 0, 0
+        self._seen: dict[str, int] = {}
+        self.last: Metrics = {}
+        self.lines: deque[str] = deque(maxlen=LAST_LINES)
+
+    def __call__(self, new: bytes) -> None:
+        """Hear of new output: see `process.run`.
+
+        Raises:
+            InvalidData: A loss is not a finite number any more, or a pattern hangs on a line.
+        """
+        self._split(new)
+        self._take_events(self._events.new())
+
+    def finish(self) -> None:
+        """Take what is left when the code has ended."""
+        if self._rest:
+            self._line(self._rest)
+            self._rest = b""
+        self._tell_skipped()
+        self._take_events(self._events.new(now=True))
+
+    def _split(self, new: bytes) -> None:
+        """Cut output into lines; a carriage return, as of progress bars, ends one as well."""
+        if not new:
+            return
+        *lines, self._rest = (self._rest + new.replace(b"\r", b"\n")).split(b"\n")
+        for line in lines:
+            if not self._too_long:
+                self._line(line)
+            self._too_long = False
+        if len(self._rest) > 4 * LONGEST_LINE:  # a line without an end: its beginning is looked at
+            if not self._too_long:
+                self._line(self._rest)
+            self._rest, self._too_long = b"", True
+
+    def _line(self, raw: bytes) -> None:
+        line = raw[: 4 * LONGEST_LINE].decode(errors="replace").rstrip()[:LONGEST_LINE]
+        if not line:
+            return
+        self.lines.append(line)
+        self._show(line)
+        for name, pattern in self._own.metrics.items():
+            try:
+                found = pattern.read(name, line)
+            except Hangs:
+                raise InvalidData(
+                    f"the pattern of the metric {name} takes too long on a line of the output",
+                    where=line[:200],
+                    mend="write it without nested repetitions such as (a+)+",
+                ) from None
+            if found is not None:
+                self._take(*found)
+
+    def _show(self, line: str) -> None:
+        now = time.monotonic()
+        if now - self._second >= 1:
+            self._tell_skipped()
+            self._second, self._shown = now, 0
+        if self._shown < LINES_A_SECOND:
+            self._shown += 1
+            self._log(line)
+        else:
+            self._skipped += 1
+
+    def _tell_skipped(self) -> None:
+        if self._skipped:
+            self._log(f"… {self._skipped:,} more lines; all of them are in output.log")
+        self._skipped = 0
+
+    def _take_events(self, events: list[tuple[str, int, float]]) -> None:
+        for name, step, value in events:
+            self._take(name, step, value)
+
+    def _take(self, name: str, step: int | None, value: float) -> None:
+        """Report a metric; one without a step counts its own."""
+        step = self._seen.get(name, 0) + 1 if step is None else step
+        self._seen[name] = step
+        if not math.isfinite(value):
+            if "loss" in name.lower() or name in self._own.metrics:
+                raise InvalidData(
+                    f"the metric {name} is {value} at step {step}: the training has gone astray",
+                    where="output of the code" if name in self._own.metrics else "metrics of the code",
+                    mend="lower the learning rate, and look for empty values and divisions by zero",
+                )
+            return
+        self.last[name] = value
+        self._report(step, {name: value})

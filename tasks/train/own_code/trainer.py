@@ -1,0 +1,103 @@
+"""Code of the user's own on a dataset version, as something to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.data.storage.store import DatasetStore
+from tasks.refs import DatasetRef
+from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.config import TrainConfig
+from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.outcome import OwnCodeFailed
+from tasks.train.own_code.own_code import NAME, check_own_code, fit_own_code
+from tasks.train.own_code.source import SourceAccess
+from tasks.train.resources import Resources
+from tasks.train.tracking import TrackedRun
+from tasks.train.trainer import Fitted
+
+
+@dataclass(frozen=True)
+class OwnCodeTrainer:
+    """See `tasks.train.trainer.Trainer`.
+
+    Attributes:
+        ref: The main dataset.
+        store: Where datasets are.
+        own: The code and its limits.
+        config: The training that it is part of.
+        access: What the code may be read from.
+        log: Hears its output.
+    """
+
+    ref: DatasetRef
+    store: DatasetStore
+    own: OwnCode
+    config: TrainConfig
+    access: SourceAccess
+    log: Callable[[str], None]
+
+    @classmethod
+    def of(
+        cls,
+        ref: DatasetRef,
+        config: TrainConfig,
+        store: DatasetStore,
+        access: SourceAccess,
+        resources: Resources,
+        log: Callable[[str], None] = print,
+    ) -> OwnCodeTrainer:
+        """What a configuration means for a dataset version; all its faults are said at once.
+
+        Raises:
+            TrainyardError: The code cannot be run as it is.
+        """
+        own = config.own_code
+        assert own is not None, "the configuration has no own code"
+        check_own_code(own, config.hyperparameters, ref, store, access)
+        if own.limits.memory_gib is None and resources.memory_gib is not None:
+            limits = own.limits.model_copy(update={"memory_gib": resources.memory_gib})
+            own = own.model_copy(update={"limits": limits})
+        return cls(ref, store, own, config, access, log)
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Where the code is. Its hyperparameters follow at the end: it may record them itself."""
+        return {"own_code.source": self.own.source, "own_code.entry_point": self.own.entry_point}
+
+    def fit(self, run: TrackedRun, context: FitContext, folder: Path) -> Fitted:
+        """See `Trainer.fit`."""
+        client = run.client
+        found = client.get_run(run.run_id)
+        variables = {
+            "MLFLOW_TRACKING_URI": str(client.tracking_uri),
+            "MLFLOW_RUN_ID": run.run_id,
+            "MLFLOW_EXPERIMENT_ID": found.info.experiment_id,
+        }
+        try:
+            result = fit_own_code(
+                self.own,
+                self.config.hyperparameters,
+                self.ref,
+                self.store,
+                self.access,
+                context,
+                folder,
+                mlflow=variables,
+                log=self.log,
+            )
+        except OwnCodeFailed as error:
+            if error.artifacts is not None and error.artifacts.is_dir():
+                client.log_artifacts(run.run_id, str(error.artifacts))
+            raise
+        run.stream(result.metrics, 1)
+        recorded = client.get_run(run.run_id).data.params
+        params = {k: v for k, v in self.config.hyperparameters.items() if k not in recorded}
+        return Fitted(result.fit, result.bundle, result.digest, params, result.artifacts, result.note)
