@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure
 
 from tasks.report.class_curves import class_curves
+from tasks.report.clusters import cluster_choice, cluster_map
 from tasks.report.column_importance import column_importance
+from tasks.report.components import component_map, explained_variance
 from tasks.report.confusion_matrix import confusion_matrix
 from tasks.report.mistakes import mistakes_grid
 from tasks.report.predicted_vs_true import predicted_vs_true
@@ -46,6 +48,7 @@ def figures(found: Evaluation, pictures: Mapping[str, Image.Image]) -> Iterator[
         pictures: Those of its mistakes, by row id; none where rows are not pictures.
     """
     detail = f"{found.algorithm} on {found.dataset.name} · {found.split} · {found.rows:,} rows"
+    trained = f"{found.algorithm} on {found.dataset.name} · train"
     of = f"of {found.algorithm} on {found.dataset}"
     if found.confusion:
         card = confusion_matrix(found.confusion, found.classes, detail=detail)
@@ -63,6 +66,16 @@ def figures(found: Evaluation, pictures: Mapping[str, Image.Image]) -> Iterator[
         yield Drawn("class-curves", f"ROC and precision-recall curves {of}", card)
     if found.calibration is not None:
         yield Drawn("calibration", f"Calibration {of}", reliability(found.calibration, detail=detail))
+    if found.clusters is not None:
+        yield Drawn("clusters", f"The clusters {of}", cluster_map(found.clusters, detail=detail))
+        if len(found.clusters.tried) > 1:
+            card = cluster_choice(found.clusters.tried, len(found.clusters.sizes), detail=trained)
+            yield Drawn("number-of-clusters", f"Elbow and silhouette {of}", card)
+    if found.components is not None:
+        yield Drawn("components", f"The components {of}", component_map(found.components, detail=detail))
+        if found.components.ratios:
+            card = explained_variance(found.components, detail=trained)
+            yield Drawn("explained-variance", f"Explained variance {of}", card)
     if found.importance is not None:
         card = column_importance(found.importance, detail=detail)
         yield Drawn("column-importance", f"What the columns are worth, {found.algorithm}", card)

@@ -23,7 +23,7 @@ def page(evaluation: Evaluation, scores: Mapping[str, Mapping[str, float]], mist
     """
     measured = {other.split: other.metrics for other in evaluation.other_splits}
     scores = {**scores, **measured, evaluation.split: evaluation.metrics}
-    headline, costs = cell(evaluation.headline), evaluation.costs
+    headline, costs = cell(evaluation.headline.replace("_", " ")), evaluation.costs
     value = number(evaluation.metrics[evaluation.headline])
     size = bytes_text(costs.bundle_size_bytes)
     parts = [
@@ -79,7 +79,7 @@ def metrics_table(
             shown = [f"**{value}**" for value in shown]
             if interval is not None and split in splits:
                 shown[splits.index(split)] += f" ({number(interval[0])} to {number(interval[1])})"
-        rows.append([f"**{cell(name)}**" if name == headline else cell(name.replace("_", " ")), *shown])
+        rows.append([f"**{cell(name.replace('_', ' '))}**" if name == headline else cell(name.replace("_", " ")), *shown])
     return table(["metric", *splits], rows, right=splits)
 
 
