@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tasks.refs import Problem
 from tasks.sweep.config import SweepConfig
 from tasks.sweep.recommend import recommend
 from tasks.train import algorithms, models
-from tasks.train.algorithms.algorithm import FitContext, Metrics, Rows, TrainingData
+from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Rows, TrainingData
 from tasks.train.algorithms.suitability import Characteristics
 from tasks.train.config import TrainConfig
 from tasks.train.scores import headline
@@ -30,7 +31,16 @@ QUICK: dict[str, dict[str, int | float]] = {
     "small_resnet": {"width": 8, "epochs": 6, "batch_size_per_rank": 16},
     "mlp": {"epochs": 12},
     "lightgbm": {"rounds": 50, "learning_rate": 0.1},
+    "resnet_18": {"epochs": 2, "batch_size_per_rank": 16},
+    "efficientnet_b0": {"epochs": 4, "batch_size_per_rank": 16},
+    "mobilenet_v2": {"epochs": 5, "batch_size_per_rank": 16, "width": 0.35},
+    "convnext_tiny": {"epochs": 1, "batch_size_per_rank": 16},
+    "vit_tiny": {"epochs": 4, "batch_size_per_rank": 16},
 }
+
+OTHER_SIZES = {"resnet_34", "resnet_50", "resnet_101", "efficientnet_b1", "vit_small"}
+"""Larger sizes of families: a few steps of each are enough, one size goes through all of this."""
+FITTED = [case for case in CASES if case.values[0] not in OTHER_SIZES]
 
 
 def _data(problem: Problem, *, classes: int = 3) -> TrainingData:
@@ -65,7 +75,19 @@ def _fit(name: str, data: TrainingData, **context: object):
     return algorithm.fit(data, settings, FitContext(**context))
 
 
-@pytest.mark.parametrize(("name", "problem"), CASES)
+def _brief(name: str, problem: Problem, data: TrainingData | None = None) -> Fit:
+    """A fit that need not have learned: one epoch, where there are such."""
+    algorithm = algorithms.get(name, problem)
+    values = dict(QUICK.get(name, {}))
+    if "epochs" in algorithm.Hyperparameters.model_fields:
+        values["epochs"] = 1
+    return algorithm.fit(data or _data(problem), algorithms.settings(algorithm, values), FitContext(seed=7))
+
+
+_kept_brief = cache(_brief)
+
+
+@pytest.mark.parametrize(("name", "problem"), FITTED)
 def test_learns_reports_and_survives_being_saved(name: str, problem: Problem, tmp_path: Path) -> None:
     data = _data(problem)
     heard: list[tuple[int, int, Metrics]] = []
@@ -97,10 +119,10 @@ def test_learns_reports_and_survives_being_saved(name: str, problem: Problem, tm
     np.testing.assert_array_equal(again.predict(data.validation.inputs), scores)
 
 
-@pytest.mark.parametrize(("name", "problem"), CASES)
+@pytest.mark.parametrize(("name", "problem"), FITTED)
 def test_same_seed_gives_the_same_model(name: str, problem: Problem) -> None:
     data = _data(problem)
-    first, second = _fit(name, data, seed=7), _fit(name, data, seed=7)
+    first, second = _kept_brief(name, problem), _brief(name, problem)
     np.testing.assert_array_equal(
         first.model.predict(data.train.inputs), second.model.predict(data.train.inputs)
     )
@@ -111,30 +133,47 @@ def test_same_seed_gives_the_same_model(name: str, problem: Problem) -> None:
         }
 
 
-@pytest.mark.parametrize(("name", "problem"), CASES)
+@pytest.mark.parametrize(("name", "problem"), FITTED)
 def test_one_row_scores_as_among_others(name: str, problem: Problem) -> None:
     data = _data(problem)
-    model = _fit(name, data).model
+    model = _kept_brief(name, problem).model
     together = model.predict(data.train.inputs[:20])
     alone = np.concatenate([model.predict(data.train.inputs[row : row + 1]) for row in range(20)])
     np.testing.assert_allclose(alone, together, atol=1e-5, rtol=1e-5)
     assert len(model.predict(data.train.inputs[:0])) == 0
 
 
-@pytest.mark.parametrize(("name", "problem"), CASES)
+@pytest.mark.parametrize(("name", "problem"), FITTED)
 def test_does_without_validation_rows(name: str, problem: Problem) -> None:
     whole = _data(problem)
-    fit = _fit(name, TrainingData(problem, whole.train, None, whole.classes, whole.inputs))
+    fit = _brief(name, problem, TrainingData(problem, whole.train, None, whole.classes, whole.inputs))
     assert not [key for key in fit.best if key.startswith("validation")]
 
 
-@pytest.mark.parametrize(("name", "problem"), [c for c in CASES if c.values[1].is_classification])
+@pytest.mark.parametrize(("name", "problem"), [c for c in FITTED if c.values[1].is_classification])
 def test_a_class_without_rows_has_its_place_in_the_scores(name: str, problem: Problem) -> None:
     data = _data(problem, classes=3)
     wider = TrainingData(problem, data.train, data.validation, ("a", "b", "c", "never seen"), data.inputs)
     scores = _fit(name, wider).model.predict(data.train.inputs)
     assert scores.shape == (160, 4)
     assert (scores.argmax(axis=1) != 3).all()
+
+
+@pytest.mark.parametrize("name", sorted(OTHER_SIZES))
+def test_larger_sizes_take_steps_and_survive_being_saved(name: str, tmp_path: Path) -> None:
+    data = _data(Problem.IMAGE_CLASSIFICATION)
+    few = Rows(data.train.inputs[:32], data.train.labels[:32])
+    algorithm = algorithms.get(name)
+    # Smaller than its images: the larger sizes have the same layout as the one that is tested in full.
+    settings = algorithms.settings(algorithm, {"epochs": 1, "batch_size_per_rank": 16, "input_size": 8})
+    context = FitContext(threads=1)
+    fit = algorithm.fit(TrainingData(data.problem, few, None, data.classes), settings, context)
+    scores = fit.model.predict(few.inputs)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+    path = tmp_path / models.FORMATS[fit.model.format]
+    fit.model.save(path)
+    again = models.load(fit.model.format, path, fit.model.description())
+    np.testing.assert_array_equal(again.predict(few.inputs), scores)
 
 
 @pytest.mark.parametrize(("name", "problem"), CASES)
