@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,13 +15,13 @@ import httpx
 from filelock import FileLock
 
 from tasks.errors import Damaged, InvalidSettings, NotFound, TrainyardError, Unavailable
+from tasks.programs import Supervisor, free_port, is_taken
 from tasks.refs import EndpointRef
 from tasks.serve import samples
 from tasks.serve.config import ServeConfig
 from tasks.serve.program import program_text
 from tasks.serve.record import EndpointPlace, EndpointRecord, hash_token, list_records, now, write_atomically
 from tasks.serve.registry import RegisteredVersion, Registry
-from tasks.serve.supervisor import Supervisor
 from tasks.serve.versions import VersionStore
 
 _LOG_TAIL_BYTES = 2000
@@ -202,7 +201,7 @@ def _ensure_program(place: EndpointPlace, record: EndpointRecord) -> None:
     if not place.conf_file.exists() or place.conf_file.read_text() != text:
         write_atomically(place.conf_file, text.encode())
     # A program that has just been started may listen already.
-    if supervisor.state(place.program) not in ("STARTING", "RUNNING") and _is_taken(record.host, record.port):
+    if supervisor.state(place.program) not in ("STARTING", "RUNNING") and is_taken(record.host, record.port):
         raise Unavailable(
             f"port {record.port} is taken by another process",
             where=f"endpoint {record.name} on {record.host}",
@@ -287,32 +286,13 @@ def _answering(record: EndpointRecord, token: str) -> int | None:
 
 
 def _free_port(host: Host, place: EndpointPlace) -> int:
-    """The lowest port that no endpoint has and nothing listens on.
-
-    Raises:
-        Unavailable: There is none within 200.
-    """
-    used = {record.port for record in list_records(place.home)}
-    for port in range(host.first_port, min(host.first_port + 200, 65536)):
-        if port not in used and not _is_taken(host.address, port):
-            return port
-    raise Unavailable(
-        "no free port was found for the endpoint",
-        where=host.address,
-        allowed=f"ports {host.first_port} to {host.first_port + 199}",
-        mend="delete endpoints that are not needed, or set another first port",
+    return free_port(
+        "the endpoint",
+        host.address,
+        host.first_port,
+        {record.port for record in list_records(place.home)},
+        "delete endpoints that are not needed, or set another first port",
     )
-
-
-def _is_taken(address: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return True
-    return False
 
 
 def _ref(record: EndpointRecord, version: int) -> EndpointRef:

@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
+from tasks import programs
+from tasks.programs import REPOSITORY
 from tasks.serve.record import EndpointPlace, EndpointRecord
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-_PROGRAM = """; Written by the serve stage; changes are overwritten.
-[program:{program}]
-command={command}
-directory={directory}
-environment={environment}
-priority=200
-autostart=true
-autorestart=true
-startsecs=1
-startretries=1000000
-stopasgroup=true
-killasgroup=true
-stopwaitsecs=15
-redirect_stderr=true
-stdout_logfile={log}
-stdout_logfile_maxbytes=10MB
-stdout_logfile_backups=3
-"""
 
 
 def program_text(place: EndpointPlace, record: EndpointRecord) -> str:
@@ -36,9 +16,6 @@ def program_text(place: EndpointPlace, record: EndpointRecord) -> str:
     the program.
     """
     command = [
-        # A supervisor that is killed outright would else leave the endpoint behind, on the port that the
-        # next one needs.
-        *("setpriv", "--pdeathsig", "KILL", "--"),
         *(sys.executable, "-m", "bentoml", "serve", "tasks.serve.service:Endpoint"),
         *("--host", record.host, "--port", str(record.port), "--timeout-graceful-shutdown", "10"),
     ]
@@ -57,19 +34,4 @@ def program_text(place: EndpointPlace, record: EndpointRecord) -> str:
         "PYTHONPATH": str(REPOSITORY),
         "PYTHONUNBUFFERED": "1",
     }
-    return _PROGRAM.format(
-        program=place.program,
-        command=_escaped(" ".join(_quoted(word) for word in command)),
-        directory=_escaped(str(REPOSITORY)),
-        environment=",".join(f'{name}="{_escaped(value)}"' for name, value in environment.items()),
-        log=_escaped(str(place.log_file)),
-    )
-
-
-def _escaped(text: str) -> str:
-    """Text as the supervisor's files take it: it expands %(…)s everywhere."""
-    return text.replace("%", "%%")
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if " " in word else word
+    return programs.program_text("serve", place.program, command, environment, place.log_file)

@@ -12,12 +12,12 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from tasks.errors import Damaged, InvalidSettings, NotFound, Unavailable
+from tasks.programs import Supervisor
 from tasks.serve import endpoints
 from tasks.serve.config import ServeConfig
 from tasks.serve.program import program_text
 from tasks.serve.record import EndpointPlace, EndpointRecord, list_records
 from tasks.serve.requestlog import RequestLog
-from tasks.serve.supervisor import Supervisor
 
 
 def record(name: str = "iris", **changes: object) -> EndpointRecord:

@@ -17,10 +17,10 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from tasks.errors import InvalidSettings, NotFound, Unavailable
+from tasks.programs import Supervisor
 from tasks.serve import endpoints
 from tasks.serve.config import ServeConfig
 from tasks.serve.record import EndpointPlace
-from tasks.serve.supervisor import Supervisor
 from tests.helpers.serving_stack import register, wait_until
 
 ROW = [6.8, 2.8, 4.8, 1.4]
