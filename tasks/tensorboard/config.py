@@ -1,0 +1,35 @@
+"""What a view shows."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MOST_RUNS = 50
+
+
+class ViewConfig(BaseModel):
+    """Which trainings to open in TensorBoard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: tuple[str, ...] = Field(
+        default=(),
+        max_length=MOST_RUNS,
+        description="Ids of MLflow runs, as their pages show them; leave empty to see an experiment.",
+    )
+    experiment: str = Field(
+        default="",
+        max_length=250,
+        description=f"Name of an MLflow experiment, to see its {MOST_RUNS} newest runs and those to come.",
+    )
+    idle_hours: float = Field(
+        default=4.0, gt=0, le=168, description="Hours without a visit after which the view closes itself."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.runs) == bool(self.experiment):
+            raise ValueError("give either runs or an experiment")
+        return self

@@ -1,0 +1,132 @@
+"""Keep a folder of event files in step with MLflow: works for every algorithm, older runs and running ones.
+
+<folder>/<run name> <id>/events.out.tfevents.…     from the metrics' histories and the parameters
+<folder>/<run name> <id>/own/…                     event files that own code wrote: artifacts tensorboard/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.tensorboard.config import MOST_RUNS
+from tasks.tensorboard.events import EventFile, settings_table
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import FileInfo, Run
+
+OWN_EVENTS = "tensorboard"
+"""Folder of a run's artifacts that holds event files of the user's code."""
+MOST_OWN_BYTES = 200 * 2**20
+
+
+@dataclass
+class _Exported:
+    """How far the export of one run is."""
+
+    folder: Path
+    file: EventFile
+    points: dict[str, int] = field(default_factory=dict)  # written, by metric
+    latest: dict[str, tuple[int, int, float]] = field(default_factory=dict)
+    own: dict[str, int] = field(default_factory=dict)  # bytes fetched, by path
+    ended: bool = False
+
+
+class Export:
+    """Writes what MLflow has of some runs.
+
+    Args:
+        client: MLflow.
+        folder: Where to; made where it is missing.
+        runs: Ids of runs; or none, for
+        experiment_id: an experiment, whose newest runs are shown, those to come among them.
+    """
+
+    def __init__(
+        self, client: MlflowClient, folder: Path, runs: Sequence[str], experiment_id: str = ""
+    ) -> None:
+        self._client = client
+        self._folder = folder
+        self._runs = runs
+        self._experiment_id = experiment_id
+        self._exported: dict[str, _Exported] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def update(self) -> bool:
+        """Write what is new; says whether anything is still running, or may begin to."""
+        busy = bool(self._experiment_id)
+        for run in self._found():
+            known = self._exported.get(run.info.run_id)
+            if known is None:
+                known = self._exported[run.info.run_id] = self._begin(run)
+            running = run.info.status in ("RUNNING", "SCHEDULED")
+            if running or not known.ended:
+                self._metrics(run, known)
+                self._own_events(run, known)
+                known.ended = not running
+            busy = busy or running
+        return busy
+
+    def _found(self) -> list[Run]:
+        if self._experiment_id:
+            newest = ["attributes.start_time DESC"]
+            return list(
+                self._client.search_runs([self._experiment_id], max_results=MOST_RUNS, order_by=newest)
+            )
+        return [self._client.get_run(run_id) for run_id in self._runs]
+
+    def _begin(self, run: Run) -> _Exported:
+        name = re.sub(r"[^\w.\- ]+", "_", run.info.run_name or "run").strip()[:80]
+        folder = self._folder / f"{name} {run.info.run_id[:8]}"
+        file = EventFile(folder)
+        if run.data.params:
+            file.text("settings", settings_table(run.data.params))
+        return _Exported(folder, file)
+
+    def _metrics(self, run: Run, known: _Exported) -> None:
+        for metric in run.data._metric_objs:  # each with its last step, without its history
+            last = (metric.timestamp, metric.step, metric.value)
+            if known.latest.get(metric.key) == last:
+                continue
+            history = self._client.get_metric_history(run.info.run_id, metric.key)
+            points = sorted((point.timestamp / 1000, point.step, point.value) for point in history)
+            known.file.scalars(metric.key, points[known.points.get(metric.key, 0) :])
+            known.points[metric.key] = len(points)
+            known.latest[metric.key] = last
+        known.file.flush()
+
+    def _own_events(self, run: Run, known: _Exported) -> None:
+        """Fetch event files of the user's code that are new or have grown."""
+        left = MOST_OWN_BYTES - sum(known.own.values())
+        for found in self._below(run.info.run_id, OWN_EVENTS):
+            size = found.file_size or 0
+            inside = Path(found.path).relative_to(OWN_EVENTS)
+            if "tfevents" not in inside.name or known.own.get(found.path) == size or size > left:
+                continue
+            # By way of a name that TensorBoard does not look at, since it reads files as they grow.
+            target = known.folder / "own" / inside
+            fetched = Path(
+                self._client.download_artifacts(run.info.run_id, found.path, str(self._scratch(known)))
+            )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fetched.replace(target)
+            known.own[found.path] = size
+            left -= size
+
+    def _below(self, run_id: str, folder: str, depth: int = 4) -> list[FileInfo]:
+        files: list[FileInfo] = []
+        for found in self._client.list_artifacts(run_id, folder):
+            if not found.is_dir:
+                files.append(found)
+            elif depth:
+                files += self._below(run_id, found.path, depth - 1)
+        return files
+
+    def _scratch(self, known: _Exported) -> Path:
+        folder = self._folder.with_name("fetched") / known.folder.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder

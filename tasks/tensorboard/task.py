@@ -1,0 +1,48 @@
+"""The steps that open and close TensorBoard."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+from prefect import task
+from prefect.artifacts import create_link_artifact
+from prefect.logging import get_run_logger
+
+from blocks.endpoint_host import EndpointHost
+from blocks.mlflow_server import MlflowServer
+from tasks.tensorboard.config import ViewConfig
+
+
+@task(name="open tensorboard")
+def open_tensorboard(config: ViewConfig, site: str = "local") -> str:
+    """Start a view, or find the one that is open; publishes and returns its address."""
+    from tasks.tensorboard.views import open_view
+
+    block = cast(EndpointHost, EndpointHost.load(site))
+    client = cast(MlflowServer, MlflowServer.load(site)).client()
+    record = open_view(config, client, _home(block), block.host, block.first_port)
+    create_link_artifact(
+        record.url,
+        link_text=record.title,
+        key=record.name,
+        description=f"{record.title}. Closes after {record.idle_hours:g} hours without a visit, or by "
+        f"the flow close-tensorboard with the view {record.name}.",
+    )
+    get_run_logger().info("%s is open at %s as the view %s.", record.title, record.url, record.name)
+    return record.url
+
+
+@task(name="close tensorboard")
+def close_tensorboard(view: str = "", site: str = "local") -> list[str]:
+    """Close a view, or all of them; returns their names."""
+    from tasks.tensorboard.views import close_views
+
+    closed = close_views(_home(cast(EndpointHost, EndpointHost.load(site))), view)
+    get_run_logger().info("Closed: %s.", ", ".join(closed) or "none was open")
+    return closed
+
+
+def _home(block: EndpointHost) -> Path:
+    return Path(os.path.expanduser(block.home)).resolve()
