@@ -32,6 +32,10 @@ _BY_FORMAT = {
     "safetensors": ("torch", "safetensors"),
     "skops": ("scikit-learn", "skops"),
     "lightgbm": ("lightgbm",),
+    "onnx": ("onnxruntime",),
+    "transformers": ("torch", "safetensors", "transformers"),
+    "own-skops": ("scikit-learn", "skops"),
+    "own-lightgbm": ("lightgbm",),
 }
 
 
@@ -132,7 +136,7 @@ def signature(bundle: Bundle) -> ModelSignature:
         inputs = Schema([ColSpec(DataType.string, IMAGE_COLUMN)])
     import numpy as np
 
-    shape = (-1, len(bundle.classes)) if bundle.problem.is_classification else (-1,)
+    shape = (-1, len(bundle.classes)) if bundle.problem.has_scores else (-1,)
     return ModelSignature(inputs=inputs, outputs=Schema([TensorSpec(np.dtype("float32"), shape)]))
 
 
