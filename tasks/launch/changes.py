@@ -111,7 +111,7 @@ def require_all(faults: Sequence[tuple[int, Mapping[str, Any], Iterable[str]]], 
     if not faults:
         return
     lines = [
-        f"set {number} ({said(changes) or 'no change'}): {'; '.join(wrong)}"
+        f"set {number} ({said(changes) or 'no change'}): {'; '.join(one.rstrip('.') for one in wrong)}"
         for number, changes, wrong in faults
     ]
     raise InvalidSettings(

@@ -31,8 +31,8 @@ from tasks.refs import USER_TAG, Problem
 from tasks.train.config import TrainConfig
 from tasks.trainings.config import ListConfig
 from tasks.trainings.status import DRAFT
+from tasks.trainings.tags import COPY_TAG, GROUP_TAG, SET_TAG
 from tasks.trainings.task import (
-    GROUP_TAG,
     PAGE,
     TRAINING_FLOWS,
     find_flow_run,
@@ -49,7 +49,6 @@ from tasks.workspace.task import stop_job
 
 TRAIN = "train/step"
 """The deployment that one training is run by."""
-SET_TAG = "set:"
 
 
 @task(name="start group", task_run_name="start group {config.name}")
@@ -221,7 +220,7 @@ def copy_training(config: CopyConfig, site: str = "local") -> str:
             name=config.name or f"copy of {config.training[:8]}" + (f": {said}" if said else ""),
             parameters=parameters,
             state=_draft() if config.draft else Scheduled(),
-            tags=_tags(f"copy-of:{config.training}"),
+            tags=_tags(COPY_TAG + config.training),
             work_queue_name=config.queue,
             idempotency_key=f"copy:{this_flow_run.id}",
         )

@@ -17,9 +17,8 @@ from blocks.endpoint_host import EndpointHost
 from tasks.data.task import asking_user
 from tasks.home import home
 from tasks.removal.config import DeleteConfig, ExperimentConfig
+from tasks.trainings.tags import DELETED_TAG, FROM_RUN_TAG
 from tasks.trainings.task import (
-    DELETED_TAG,
-    FROM_RUN_TAG,
     PAGE,
     TRAINING_FLOWS,
     find_flow_run,

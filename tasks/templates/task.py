@@ -18,10 +18,9 @@ from tasks.data.task import asking_user, open_store
 from tasks.errors import NotAllowed, NotFound
 from tasks.refs import USER_TAG, DatasetRef, Problem
 from tasks.templates.config import TemplateConfig, TemplateData
+from tasks.trainings.tags import FROM_RUN_TAG, PROBLEM_TAG, TEMPLATE_TAG
 from tasks.trainings.task import (
-    FROM_RUN_TAG,
     TEMPLATE_FLOW,
-    TEMPLATE_TAG,
     find_templates,
     read_run,
     require_own,
@@ -76,7 +75,7 @@ def save_template(config: TemplateConfig, flow: Flow[..., Any], site: str = "loc
             parameter_openapi_schema=schema,
             enforce_parameter_schema=True,
             description="\n\n".join(filter(None, [config.description, about])),
-            tags=[TEMPLATE_TAG, f"problem:{made.problem.value}", FROM_RUN_TAG + run.run_id, USER_TAG + user],
+            tags=[TEMPLATE_TAG, PROBLEM_TAG + made.problem.value, FROM_RUN_TAG + run.run_id, USER_TAG + user],
             work_pool_name=POOL,
             work_queue_name=QUEUE,
             job_variables={},
@@ -119,7 +118,7 @@ def list_templates() -> list[dict[str, str]]:
     lines = [
         {
             "template": one.name,
-            "problem": value_of(one.tags, "problem:"),
+            "problem": value_of(one.tags, PROBLEM_TAG),
             "algorithm": str(one.parameters["training"]["algorithm"]),
             "steps": " → ".join(step["method"] for step in one.parameters["preprocessing"]["steps"]),
             "from run": value_of(one.tags, FROM_RUN_TAG),

@@ -15,11 +15,7 @@ from tasks.train.tags import ALGORITHM_TAG, ERROR_TAG, OWNER_TAG
 from tasks.trainings.config import ListConfig
 from tasks.trainings.records import RunFacts
 from tasks.trainings.status import STATUSES, Status, status
-
-GROUP_TAG = "group:"
-"""Prefix of the flow run tag that says which group a training is of."""
-DELETED_FLOW_RUN_TAG = "training-deleted"
-"""Flow run tag of a training that was deleted."""
+from tasks.trainings.tags import DELETED_TAG, GROUP_TAG, SET_TAG
 
 _DETAIL = 160
 
@@ -104,7 +100,7 @@ def joined(
     by_id = {run.run_id: run for run in runs}
     made = {run.flow_run_id for run in runs}
     for flow_run in flow_runs.values():
-        if flow_run.id in made or DELETED_FLOW_RUN_TAG in flow_run.tags:
+        if flow_run.id in made or DELETED_TAG in flow_run.tags:
             continue
         other = by_id.get(flow_run.reused)
         found.append(_of_flow_run(flow_run, other, tracking_uri, now))
@@ -203,11 +199,11 @@ def _of_run(
         tag,
     )
     ended = run.ended_ms if run.ended_ms else (now * 1000 if word == "running" else None)
-    detail = ""
+    tags = flow_run.tags if flow_run else ()
+    detail = value_of(tags, SET_TAG)
     if word == "failed":
         detail = run.tags.get(ERROR_TAG, "") or (flow_run.message if flow_run else "")
     metric, higher, validation, test = _scores(run)
-    tags = flow_run.tags if flow_run else ()
     user = run.tags.get(OWNER_TAG) or value_of(tags, USER_TAG) or LOCAL_USER
     algorithm = run.tags.get(ALGORITHM_TAG, "")
     return Training(

@@ -38,6 +38,7 @@ from tasks.errors import InvalidSettings, NotAllowed, NotFound
 from tasks.refs import LOCAL_USER, USER_TAG
 from tasks.trainings.config import ListConfig, RenameConfig
 from tasks.trainings.status import DRAFT
+from tasks.trainings.tags import GROUP_TAG, TEMPLATE_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,11 +49,6 @@ if TYPE_CHECKING:
 TRAINING_FLOWS = ("train", "retrain", "tune", "sweep", "train-from-template")
 """Flows whose runs are trainings."""
 TEMPLATE_FLOW = "train-from-template"
-TEMPLATE_TAG = "template"
-GROUP_TAG = "group:"
-DELETED_TAG = "training-deleted"
-FROM_RUN_TAG = "from-run:"
-"""Tag of a template that says which training it was made from."""
 MOST_TAGS = 10
 
 PAGE = 200
