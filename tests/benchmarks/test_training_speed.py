@@ -1,0 +1,101 @@
+"""How fast the loop trains: against Hugging Face `Trainer`, a plain `DataLoader` loop and itself from memory.
+
+    pytest -m benchmark tests/benchmarks/test_training_speed.py -s
+
+Same network from the same seed, same rows, batches, epochs and highest learning rate, no augmentation; all
+else is each side's default. Each side is a process of its own, and they take turns, `ROUNDS` times; what is
+reported is the median ratio with its spread. TRAINYARD_BENCHMARK_SHARE=0.1 takes a tenth of the rows.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks.data.storage.store import DatasetStore
+from tests.helpers.scenes import KINDS, scenes, store_pictures
+from tests.helpers.training_sides import Order, Outcome, outcome_of
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(7200)]
+
+ROUNDS = 3
+SHARE = float(os.environ.get("TRAINYARD_BENCHMARK_SHARE", "1"))
+TEST_ROWS = 1_500
+EQUAL_ACCURACY = 0.02
+"""About two standard errors of a difference at this many test rows."""
+
+
+def order_of(folder: Path, rows: int, side_px: int, epochs: int, batch_size: int) -> Order:
+    """The same rows as arrays in a file and as a version in a store."""
+    train, train_labels = scenes(max(batch_size, int(rows * SHARE)), side_px)
+    test, test_labels = scenes(TEST_ROWS, side_px, first=1_000_000)
+    np.savez(
+        folder / "arrays.npz", train=train, train_labels=train_labels, test=test, test_labels=test_labels
+    )
+    store = DatasetStore(str(folder / "store"))
+    ref = store_pictures(store, f"scenes-{side_px}", {"train": (train, train_labels)})
+    return Order(
+        arrays=str(folder / "arrays.npz"),
+        store=str(folder / "store"),
+        dataset=ref.model_dump_json(),
+        classes=len(KINDS),
+        algorithm="six_layer_cnn",
+        hyperparameters={"shift_px": 0},
+        epochs=epochs,
+        batch_size=batch_size,
+    )
+
+
+def in_turn(order: Order, sides: tuple[str, ...]) -> dict[str, list[Outcome]]:
+    """Each side's outcomes, a round at a time."""
+    outcomes: dict[str, list[Outcome]] = {side: [] for side in sides}
+    for _ in range(ROUNDS):
+        for side in sides:
+            outcomes[side].append(outcome_of(side, order))
+    for side, of_side in outcomes.items():
+        rate = statistics.median(one.rows_per_s for one in of_side)
+        accuracy = statistics.median(one.accuracy for one in of_side)
+        print(f"\n{side}: {rate:,.0f} images/s, accuracy {accuracy:.3f}, {of_side[0].threads} threads")
+    return outcomes
+
+
+def show(what: str, ratios: list[float], least: float) -> None:
+    middle = statistics.median(ratios)
+    print(f"\n| {what} | {middle:.2f} × | {min(ratios):.2f} to {max(ratios):.2f} | at least {least:g} × |")
+    assert middle >= least, what
+
+
+@pytest.mark.parametrize(
+    ("side_px", "rows", "epochs", "batch_size"),
+    [
+        pytest.param(150, 1_500, 4, 64, id="150px"),
+        pytest.param(28, 12_000, 4, 64, id="28px"),
+        pytest.param(28, 12_000, 4, 8, id="28px-trainers-own-batch-size"),
+    ],
+)
+def test_images_a_second(side_px: int, rows: int, epochs: int, batch_size: int, tmp_path: Path) -> None:
+    order = order_of(tmp_path, rows, side_px, epochs, batch_size)
+    outcomes = in_turn(order, ("ours-store", "trainer", "plain"))
+    own = outcomes.pop("ours-store")
+    own_accuracy = statistics.median(one.accuracy for one in own)
+    for side, others in outcomes.items():
+        ratios = [a.rows_per_s / b.rows_per_s for a, b in zip(own, others, strict=True)]
+        show(f"images/s at {side_px} px in batches of {batch_size}, against {side}", ratios, 2.0)
+        accuracy = statistics.median(one.accuracy for one in others)
+        assert own_accuracy >= accuracy - EQUAL_ACCURACY, f"{own_accuracy} against {accuracy} of {side}"
+
+
+@pytest.mark.parametrize(("side_px", "rows", "epochs"), [(150, 1_500, 3), (28, 12_000, 4)])
+def test_the_store_is_as_fast_as_memory(side_px: int, rows: int, epochs: int, tmp_path: Path) -> None:
+    order = order_of(tmp_path, rows, side_px, epochs, batch_size=64)
+    outcomes = in_turn(order, ("ours-store", "ours-memory"))
+    pairs = list(zip(outcomes["ours-store"], outcomes["ours-memory"], strict=True))
+    ratios = [stored.fit_rows_per_s / memory.fit_rows_per_s for stored, memory in pairs]
+    show(f"whole fit at {side_px} px, reading included, store against memory", ratios, 0.9)
+    assert {one.accuracy for one in outcomes["ours-store"] + outcomes["ours-memory"]} == {
+        pairs[0][0].accuracy
+    }
