@@ -35,7 +35,7 @@ HELP = (
     f"Memory of networks is what a training step on {BATCH} images holds in float32: weights, gradients, "
     "AdamW's two means, and what the backward pass keeps; counted, not read from the machine, and bfloat16 "
     f"takes less. Tables: a table of {TABLE_ROWS:,} rows and {TABLE_COLUMNS} columns was fitted on one "
-    "processor; parameters, memory (measured) and time grow with the data."
+    "processor; parameters, memory and processor time (both measured) grow with the data."
 )
 """How the numbers are to be read."""
 
@@ -60,7 +60,7 @@ class TableCost(BaseModel):
 
     parameters: int
     memory_gib: float = Field(description="Highest resident memory beyond that of the loaded libraries.")
-    fit_time_s: float
+    cpu_time_s: float = Field(description="Processor seconds of the fit.")
 
 
 class Measurements(BaseModel):
@@ -94,9 +94,9 @@ def rows(problem: Problem | None = None) -> list[dict[str, str]]:
             "problem": ", ".join(sorted(algorithm.problems)),
             "what for": f"{algorithm.title}. {algorithm.summary}",
             "GFLOPs": _gflops(algorithm),
-            "parameters": _parameters(algorithm),
-            "training memory": _memory(algorithm),
-            "recommended resources": _recommended(algorithm),
+            "parameters": _parameters(algorithm, problem),
+            "training memory": _memory(algorithm, problem),
+            "recommended resources": _recommended(algorithm, problem),
             "hyperparameters and defaults": ", ".join(
                 f"{name} {default}" for name, default in defaults(algorithm)
             ),
@@ -189,30 +189,28 @@ def _gflops(algorithm: Algorithm) -> str:
     return "by data" if all(p.is_table for p in algorithm.problems) else NOT_MEASURED
 
 
-def _parameters(algorithm: Algorithm) -> str:
+def _parameters(algorithm: Algorithm, problem: Problem | None) -> str:
     cost = measurements().images.get(algorithm.name)
     if cost:
         counts = dict.fromkeys(f"{cost[side].parameters / 1e6:.3g} million" for side in IMAGE_SIDES_PX)
         return " to ".join((*counts,)[:: max(1, len(counts) - 1)])
-    tables = measurements().tables.get(algorithm.name)
+    tables = _tables(algorithm, problem)
     if tables:
-        return "by data: " + "; ".join(
-            dict.fromkeys(f"{one.parameters:,} ({problem})" for problem, one in tables.items())
-        )
+        return "by data: " + " to ".join(f"{count:,}" for count in sorted({one.parameters for one in tables}))
     return NOT_MEASURED
 
 
-def _memory(algorithm: Algorithm) -> str:
+def _memory(algorithm: Algorithm, problem: Problem | None) -> str:
     cost = measurements().images.get(algorithm.name)
     if cost:
-        return "; ".join(f"{side} px: {cost[side].training_memory_gib:.2g} GiB" for side in IMAGE_SIDES_PX)
-    tables = measurements().tables.get(algorithm.name)
+        return "; ".join(f"{side} px: {_size(cost[side].training_memory_gib)}" for side in IMAGE_SIDES_PX)
+    tables = _tables(algorithm, problem)
     if tables:
-        return f"by data: {max(one.memory_gib for one in tables.values()) * 1024:.0f} MiB"
+        return f"by data: {_size(max(one.memory_gib for one in tables))}"
     return NOT_MEASURED
 
 
-def _recommended(algorithm: Algorithm) -> str:
+def _recommended(algorithm: Algorithm, problem: Problem | None) -> str:
     cost = measurements().images.get(algorithm.name)
     if cost:
         told: dict[str, list[str]] = {}
@@ -222,11 +220,22 @@ def _recommended(algorithm: Algorithm) -> str:
         if len(told) == 1:
             return next(iter(told))
         return "; ".join(f"{', '.join(sides)} px: {preset}" for preset, sides in told.items())
-    tables = measurements().tables.get(algorithm.name)
+    tables = _tables(algorithm, problem)
     if tables:
-        slowest = max(one.fit_time_s for one in tables.values())
-        return f"cpu-1 (1 processor, 2 GiB): {slowest:.2g} s for {TABLE_ROWS:,} rows"
+        slowest = max(one.cpu_time_s for one in tables)
+        seconds = "under 1" if slowest < 1 else f"{slowest:.0f}"
+        return f"cpu-1 (1 processor, 2 GiB): {seconds} s for {TABLE_ROWS:,} rows"
     return NOT_MEASURED
+
+
+def _tables(algorithm: Algorithm, problem: Problem | None) -> list[TableCost]:
+    """What it costs on tables, for one problem or for all."""
+    costs = measurements().tables.get(algorithm.name, {})
+    return [cost for known, cost in costs.items() if problem is None or known == problem]
+
+
+def _size(gib: float) -> str:
+    return f"{gib:.2g} GiB" if gib >= 1 else f"{max(1, round(gib * 1024))} MiB"
 
 
 def _value(default: object) -> str:

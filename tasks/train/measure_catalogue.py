@@ -31,7 +31,6 @@ GIB = 2**30
 ADAMW_BYTES_A_PARAMETER = 16
 """float32 weight, gradient and two means."""
 COUNTED_BATCH = 2
-TABLE_PROBLEMS = (Problem.TABLE_CLASSIFICATION, Problem.TABLE_REGRESSION)
 
 
 def image_cost(algorithm: NetworkAlgorithm, side_px: int) -> ImageCost:
@@ -86,14 +85,14 @@ def _kept_bytes(network: nn.Module, images: Tensor) -> int:
 
 
 def table_cost(algorithm: Algorithm, problem: Problem) -> TableCost:
-    """Fit the measured table in a process of its own, with one thread."""
+    """Fit the measured table in a process of its own, with one thread where the algorithm can be told."""
     with get_context("spawn").Pool(1) as pool:
-        parameters, memory, fit_time_s = pool.apply(_fit_table, (algorithm.name, problem))
-    return TableCost(parameters=parameters, memory_gib=_digits(memory / GIB), fit_time_s=_digits(fit_time_s))
+        parameters, memory, cpu_time_s = pool.apply(_fit_table, (algorithm.name, problem))
+    return TableCost(parameters=parameters, memory_gib=_digits(memory / GIB), cpu_time_s=_digits(cpu_time_s))
 
 
 def _fit_table(name: str, problem: Problem) -> tuple[int, int, float]:
-    """Parameters, bytes of highest memory beyond the libraries' and seconds of a fit."""
+    """Parameters, bytes of highest memory beyond the libraries', and processor seconds of a fit."""
     algorithm = algorithms.get(name)
     settings = algorithms.settings(algorithm, {})
     context = FitContext(threads=1)
@@ -101,9 +100,9 @@ def _fit_table(name: str, problem: Problem) -> tuple[int, int, float]:
     data = _table(problem, catalogue.TABLE_ROWS)
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest memory so far
     before = _status_bytes("VmRSS")
-    started = time.monotonic()
+    started = time.process_time()
     fit = algorithm.fit(data, settings, context)
-    return fit.model.parameters, max(0, _status_bytes("VmHWM") - before), time.monotonic() - started
+    return fit.model.parameters, max(0, _status_bytes("VmHWM") - before), time.process_time() - started
 
 
 def _status_bytes(name: str) -> int:
@@ -122,6 +121,8 @@ def _table(problem: Problem, rows: int) -> TrainingData:
         value = inputs[:, 0] + inputs[:, 1] * inputs[:, 2] + 0.5 * random.normal(size=n)
         if problem is Problem.TABLE_REGRESSION:
             return Rows(inputs, value)
+        if not problem.has_label:
+            return Rows(inputs, np.full(n, np.nan))
         return Rows(inputs, np.digitize(value, (-0.6, 0.6)).astype(np.int64))
 
     classes = tuple("abc"[: catalogue.TABLE_CLASSES]) if problem.is_classification else ()
@@ -142,8 +143,8 @@ def measure(name: str, known: Measurements) -> Measurements:
         images[name] = {side: image_cost(algorithm, side) for side in catalogue.IMAGE_SIDES_PX}
     of_tables = {
         problem.value: table_cost(algorithm, problem)
-        for problem in TABLE_PROBLEMS
-        if problem in algorithm.problems
+        for problem in sorted(algorithm.problems)
+        if problem.is_table
     }
     if of_tables:
         tables[name] = of_tables

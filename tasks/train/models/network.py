@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from tasks.train.algorithms.algorithm import Json
 
 ROWS_AT_ONCE = 512
-"""Rows scored in one pass: keeps the activations of a 28 x 28 network below 100 MB."""
+PIXELS_AT_ONCE = 512 * 28 * 28
+"""Scored in one pass: keeps the activations of a small network below 100 MB, of a large one below 2 GB."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,11 @@ class NetworkModel:
         The same row gives the same scores to about 1e-6 whatever other rows come with it.
         """
         parts = []
+        pixels = math.prod(self.input_shape[:2]) if len(self.input_shape) == 3 else 1
+        at_once = max(1, min(ROWS_AT_ONCE, PIXELS_AT_ONCE // pixels))
         with torch.inference_mode():
-            for start in range(0, len(inputs), ROWS_AT_ONCE):
-                rows = torch.from_numpy(np.ascontiguousarray(inputs[start : start + ROWS_AT_ONCE]))
+            for start in range(0, len(inputs), at_once):
+                rows = torch.from_numpy(np.ascontiguousarray(inputs[start : start + at_once]))
                 parts.append(self._score(self.network(self.scale.apply(rows))).numpy())
         if not parts:
             return np.empty((0, self.outputs) if self.outputs else (0,), dtype=np.float32)
