@@ -79,7 +79,8 @@ def metrics_table(
             shown = [f"**{value}**" for value in shown]
             if interval is not None and split in splits:
                 shown[splits.index(split)] += f" ({number(interval[0])} to {number(interval[1])})"
-        rows.append([f"**{cell(name.replace('_', ' '))}**" if name == headline else cell(name.replace("_", " ")), *shown])
+        words = cell(name.replace("_", " "))
+        rows.append([f"**{words}**" if name == headline else words, *shown])
     return table(["metric", *splits], rows, right=splits)
 
 
