@@ -236,7 +236,7 @@ def report_summary(
         dataset_version=dataset.version,
         problem=dataset.problem,
         algorithm=run.algorithm,
-        metric=found.headline,
+        metric=found.headline.replace("_", " "),
         value=found.metrics[found.headline],
         interval=found.interval,
         rows=evaluation.rows,
