@@ -175,7 +175,7 @@ def draw(summary: dict[str, Any], path: Path) -> None:
     axes.plot(minutes, percent, color=style.BLUE, linewidth=1.8, marker="o", markersize=3.5)
     axes.axhline(100 * LEAST_ACCURACY, color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)))
     axes.annotate(
-        f"{100 * LEAST_ACCURACY:g} %", (0, 100 * LEAST_ACCURACY), xytext=(2, 3),
+        f"{100 * LEAST_ACCURACY:g} %", (0, 100 * LEAST_ACCURACY), xytext=(2, -11),
         textcoords="offset points", fontsize=9, color=style.MUTED,
     )  # fmt: skip
     axes.annotate(
