@@ -7,8 +7,11 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -110,20 +113,55 @@ def words(communicator: Communicator) -> dict[str, Any]:
     }
 
 
+def _digest(fit: Any) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(fit.model.network.state_dict().items()):
+        digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def train(communicator: Communicator) -> tuple[str, list[float], list[float]]:
     """Train the loop's tiny network on this rank's share; digest of its weights, and its losses."""
     from tasks.train.algorithms.algorithm import FitContext
     from tests.helpers.striped import fit_striped
 
     fit = fit_striped(context=FitContext(seed=1, world=communicator.world, communicator=communicator))
-    digest = hashlib.sha256()
-    for name, value in sorted(fit.model.network.state_dict().items()):  # type: ignore[attr-defined]
-        digest.update(name.encode() + value.numpy().tobytes())
     return (
-        digest.hexdigest(),
+        _digest(fit),
         [metrics["train_loss"] for metrics in fit.history],
         [metrics["validation_accuracy"] for metrics in fit.history],
     )
+
+
+def stop_and_go_on(folder: str, communicator: Communicator) -> dict[str, Any]:
+    """Train with every feature; stop within an epoch, since the last rank alone wants it; go on."""
+    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.loop.callbacks import checkpoints
+    from tests.helpers.striped import EVERYTHING, fit_striped
+
+    checkpoints.EVERY_S, checkpoints.LARGEST_SHARE = 0.0, float("inf")
+    world, asked, heard = communicator.world, 0, []
+
+    def should_stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return world.rank == world.size - 1 and asked > 10
+
+    def fit(**context: Any) -> Any:
+        about = FitContext(seed=1, world=world, communicator=communicator, **context)
+        return fit_striped(context=about, **EVERYTHING, logging_steps=1, epochs=3)
+
+    unbroken = fit()
+    stopped = fit(work_folder=Path(folder), should_stop=should_stop)
+    resumed = fit(work_folder=Path(folder), report_steps=lambda step, _: heard.append(step))
+    return {
+        "ended": (unbroken.ended, stopped.ended, resumed.ended),
+        "epochs": [len(each.history) for each in (unbroken, stopped, resumed)],
+        "weights": {name: v.tolist() for name, v in resumed.model.network.state_dict().items()},
+        "expected": {name: v.tolist() for name, v in unbroken.model.network.state_dict().items()},
+        "digest": _digest(resumed),
+        "heard": heard,
+    }
 
 
 @pytest.mark.parametrize("run", BACK_ENDS)
@@ -154,3 +192,21 @@ def test_the_loop_ends_with_the_same_weights_on_every_rank(run: Run) -> None:
     _, losses, accuracies = answers[0]
     assert losses[-1] < 0.7 * losses[0]
     assert all(answer[1:] == (losses, accuracies) for answer in answers)
+
+
+@pytest.mark.parametrize("run", BACK_ENDS)
+def test_one_rank_stops_all_and_all_go_on_from_the_same_step(run: Run, tmp_path: Path) -> None:
+    answers = run(partial(stop_and_go_on, str(tmp_path)))
+    assert len({answer["digest"] for answer in answers}) == 1
+    for answer in answers:
+        assert answer["ended"] == ("finished", "stopped", "finished")
+        unbroken, stopped, resumed = answer["epochs"]
+        assert unbroken == resumed > stopped >= 1
+        for name, values in answer["expected"].items():
+            np.testing.assert_allclose(answer["weights"][name], values, atol=1e-6)
+    # Only rank 0 tells, and it begins within an epoch, not where one ended.
+    steps_an_epoch = 6 // len(answers)
+    first, *_, last = answers[0]["heard"]
+    assert (first - 1) % steps_an_epoch
+    assert last == 3 * steps_an_epoch
+    assert all(not answer["heard"] for answer in answers[1:])
