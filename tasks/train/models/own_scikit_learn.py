@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
     from tasks.train.algorithms.algorithm import Json
 
+HARMLESS = [
+    *TRUSTED,
+    "numpy.dtype",
+    "sklearn.compose._column_transformer._RemainderColsList",
+    "sklearn.compose._column_transformer.make_column_selector",
+]
+"""Besides what built-ins have: parts of a `ColumnTransformer`, which hold names and types."""
+
 
 class OwnScikitLearnModel:
     """A fitted estimator, or a pipeline that ends in one.
@@ -107,7 +115,7 @@ def read_estimator(path: Path) -> Any:
         Damaged: It holds types that could run code, or is not whole.
     """
     try:
-        unknown = sorted(set(io.get_untrusted_types(file=path)) - set(TRUSTED))
+        unknown = sorted(set(io.get_untrusted_types(file=path)) - set(HARMLESS))
         if unknown:
             raise Damaged(
                 f"the file holds types that are not trusted: {', '.join(unknown)}",
@@ -115,7 +123,7 @@ def read_estimator(path: Path) -> Any:
                 allowed="scikit-learn's own estimators and pipelines; no functions, no search trees",
                 mend="train such a model, or export it as ONNX",
             )
-        estimator = io.load(path, trusted=TRUSTED)
+        estimator = io.load(path, trusted=HARMLESS)
         check(estimator, path)
     except Damaged:
         raise

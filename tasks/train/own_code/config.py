@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from tasks.data.config import DatasetChoice
 from tasks.errors import InvalidSettings
+from tasks.train.algorithms.algorithm import Value
 from tasks.train.own_code.patterns import MetricPattern
 
 MOST_HYPERPARAMETERS = 100
@@ -19,7 +20,6 @@ _VARIABLE = re.compile(r"^[A-Z_][A-Z0-9_]{0,99}$")
 _OURS = ("EM_", "LD_", "PYTHON", "MLFLOW_")
 
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
-Value = bool | int | float | str
 
 
 class OwnCodeSettings(BaseModel):

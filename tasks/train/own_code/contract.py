@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.train.own_code.config import OwnCode, Value, variable_name
+from tasks.train.algorithms.algorithm import Value
+from tasks.train.own_code.config import OwnCode, variable_name
 
 _KEPT = re.compile(
     r"^(PATH|LANG|LANGUAGE|LC_[A-Z]+|TZ|LD_LIBRARY_PATH|CUDA_[A-Z_]+|NVIDIA_[A-Z_]+|NCCL_[A-Z_]+|"

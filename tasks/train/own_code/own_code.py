@@ -18,10 +18,10 @@ from tasks.data.read import preprocessing_of, raw_manifest, read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, TrainyardError
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics
+from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Value
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.own_code.adopting import Adopted, Trial, adopt
-from tasks.train.own_code.config import OwnCode, Value, require_hyperparameters
+from tasks.train.own_code.config import OwnCode, require_hyperparameters
 from tasks.train.own_code.contract import Folders, arguments, environment
 from tasks.train.own_code.datasets import TEST, class_orders, write_dataset
 from tasks.train.own_code.environment import environment_for, missing_in

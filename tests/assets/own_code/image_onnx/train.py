@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from network import Net  # a module beside the script
 from PIL import Image
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
-
-from network import Net  # a module beside the script
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--learning_rate", type=float, default=0.01)
@@ -25,7 +24,9 @@ def load(split):
     root = Path(os.environ["EM_DATASET_TRAIN"]) / split
     classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     files = [(path, index) for index, name in enumerate(classes) for path in sorted((root / name).iterdir())]
-    pixels = np.stack([np.asarray(Image.open(path).convert("RGB"), dtype=np.float32) / 255 for path, _ in files])
+    pixels = np.stack(
+        [np.asarray(Image.open(path).convert("RGB"), dtype=np.float32) / 255 for path, _ in files]
+    )
     return torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor([label for _, label in files]), classes
 
 

@@ -17,8 +17,9 @@ root = Path(os.environ["EM_DATASET_TRAIN"]) / "train"
 labels = sorted(p.name for p in root.iterdir() if p.is_dir())
 processor = ViTImageProcessor(size={"height": 16, "width": 16})
 config = ViTConfig(
-    hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16, patch_size=4,
-    num_labels=len(labels), id2label=dict(enumerate(labels)), label2id={n: i for i, n in enumerate(labels)},
+    hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=16,
+    patch_size=4,
+    id2label=dict(enumerate(labels)), label2id={name: index for index, name in enumerate(labels)},
 )  # fmt: skip
 model = ViTForImageClassification(config)
 rows = []

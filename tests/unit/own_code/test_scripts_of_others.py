@@ -1,0 +1,199 @@
+"""Scripts written for other platforms run as they are, and their models predict like built-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks.data.read import read_raw_rows
+from tasks.data.storage.store import DatasetStore
+from tasks.refs import DatasetRef
+from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.bundle import Bundle
+from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.own_code import OwnCodeFit
+
+ASSETS = Path(__file__).parents[2] / "assets" / "own_code"
+Train = Callable[..., OwnCodeFit]
+
+ACCURACY = {"pattern": r"epoch (\d+) accuracy: ([\d.]+)", "sample_line": "epoch 1 accuracy: 0.9"}
+
+
+def test_a_scikit_learn_pipeline_with_words_in_its_columns(
+    train: Train, flowers: DatasetRef, store: DatasetStore
+) -> None:
+    steps: list[tuple[int, dict[str, float]]] = []
+    own = OwnCode(source=str(ASSETS / "table_skops"), metrics={"accuracy": ACCURACY})
+    fit = train(
+        own, flowers, {"n_estimators": 20},
+        context=FitContext(report_steps=lambda step, metrics: steps.append((step, metrics))),
+    )  # fmt: skip
+
+    assert fit.ended == "finished"
+    assert fit.bundle is not None
+    assert fit.bundle.description.model.format == "own-skops"
+    assert fit.metrics["validation_accuracy"] > 0.9
+    # What the script printed of its own model is what the bundle scores from raw rows.
+    assert steps == [(1, {"accuracy": pytest.approx(fit.metrics["validation_accuracy"])})]
+    raw = read_raw_rows(store, flowers, "validation")
+    assert raw.table is not None
+    assert fit.bundle.predict_table(raw.table.iloc[:3]).shape == (3, 3)
+    assert (fit.artifacts / "own_code" / "output.log").read_text().startswith("epoch 1 accuracy")
+
+
+def test_lightgbm_with_labels_numbered_by_itself(train: Train, measures: DatasetRef) -> None:
+    fit = train(OwnCode(source=str(ASSETS / "table_lightgbm")), measures, {"num_boost_round": 10})
+    assert fit.bundle is not None
+    assert fit.bundle.description.model.format == "own-lightgbm"
+    assert fit.metrics["validation_accuracy"] > 0.9
+
+
+def test_pytorch_with_tensorboard_and_onnx(train: Train, squares: DatasetRef, store: DatasetStore) -> None:
+    seen: dict[tuple[str, int], float] = {}
+    own = OwnCode(source=str(ASSETS / "image_onnx"))
+    fit = train(
+        own, squares, {"learning_rate": 0.05, "num_train_epochs": 6},
+        context=FitContext(
+            report_steps=lambda step, metrics: seen.update({(name, step): v for name, v in metrics.items()})
+        ),
+    )  # fmt: skip
+    assert fit.bundle is not None
+    assert fit.metrics["validation_accuracy"] > 0.9
+    assert [step for name, step in seen if name == "train/loss"] == [1, 2, 3, 4, 5, 6]
+    assert list((fit.artifacts / "tensorboard").glob("*tfevents*"))
+
+    # The bundle answers pictures of any size, as PyTorch does on those of the script.
+    raw = read_raw_rows(store, squares, "validation")
+    assert raw.images is not None
+    small = fit.bundle.predict_images(raw.images)
+    assert small.argmax(axis=1).tolist() == raw.labels.tolist()
+    assert np.allclose(small.sum(axis=1), 1, atol=1e-5)
+
+
+def test_transformers_trainer_and_its_processor(train: Train, squares: DatasetRef) -> None:
+    own = OwnCode(source=str(ASSETS / "image_transformers"))
+    fit = train(
+        own, squares, {"learning_rate": 0.01, "num_train_epochs": 15, "per_device_train_batch_size": 12}
+    )
+    assert fit.bundle is not None
+    assert fit.bundle.description.model.format == "transformers"
+    assert fit.metrics["validation_accuracy"] > 0.8
+    assert Bundle.load(fit.artifacts.parents[2] / "bundle").digest == fit.digest
+
+
+def test_a_killed_attempt_goes_on_from_its_checkpoint(
+    train: Train, squares: DatasetRef, tmp_path: Path
+) -> None:
+    own = OwnCode(source=str(ASSETS / "image_onnx"))
+    work = tmp_path / "work"
+    said: list[str] = []
+
+    def killed(step: int, metrics: dict[str, float]) -> None:
+        raise KeyboardInterrupt  # as Prefect's cancellation arrives
+
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            own, squares, {"num_train_epochs": 500}, context=FitContext(report_steps=killed, work_folder=work)
+        )
+    assert not (work / "own_code" / "scratch").exists()
+    fit = train(own, squares, {"num_train_epochs": 3}, context=FitContext(work_folder=work), log=said.append)
+    assert fit.bundle is not None
+    assert any(line.startswith("going on from epoch") for line in said)
+
+
+def test_a_notebook_runs_as_a_script(train: Train, measures: DatasetRef, tmp_path: Path) -> None:
+    import nbformat
+
+    script = (ASSETS / "table_lightgbm" / "train.py").read_text()
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# A training"),
+            nbformat.v4.new_code_cell("%matplotlib inline\n!pip install nothing-at-all\nfiles = !ls"),
+            nbformat.v4.new_code_cell("%%bash\nexit 1"),
+            nbformat.v4.new_code_cell("if 1:\n    %time x = 7 % 2\nprint('%d' % 7)"),
+            nbformat.v4.new_code_cell(script),
+        ],
+        metadata={"kernelspec": {"language": "python", "name": "python3", "display_name": "Python 3"}},
+    )
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    nbformat.write(notebook, folder / "explore.ipynb")
+    fit = train(OwnCode(source=str(folder), entry_point="explore.ipynb"), measures, {"num_boost_round": 5})
+    assert fit.bundle is not None
+
+
+def test_a_model_that_cannot_be_served_is_kept_and_said_why(
+    train: Train, measures: DatasetRef, script: Callable[..., OwnCode]
+) -> None:
+    own = script("import os, pickle\npickle.dump(1, open(os.environ['EM_MODEL_DIR'] + '/model.pkl', 'wb'))")
+    said: list[str] = []
+    fit = train(own, measures, log=said.append)
+    assert fit.bundle is None
+    assert "pickle" in fit.note
+    assert fit.ended == "finished"
+    assert (fit.artifacts / "model" / "model.pkl").is_file()
+    assert any("cannot be served" in line for line in said)
+
+
+def test_the_environment_of_the_code(
+    train: Train,
+    measures: DatasetRef,
+    script: Callable[..., OwnCode],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREFECT_API_KEY", "secret-1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-2")
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:secret-3@proxy")
+    own = script(
+        """
+import json, os, sys
+shown = dict(os.environ)
+for pid in os.listdir('/proc'):
+    if pid.isdigit() and pid != str(os.getpid()):
+        try: shown[pid] = open(f'/proc/{pid}/environ').read()
+        except OSError: pass
+print(json.dumps({'env': shown, 'argv': sys.argv, 'cwd': os.getcwd()}))
+open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')
+""",
+        datasets={"more-rows": {"name": "measures"}},
+        variables={"EM_REGION": "KR1", "FOO": "bar"},
+    )
+    said: list[Any] = []
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "weights").write_text("w")
+    fit = train(
+        own, measures, {"learning_rate": 0.1, "use-x": True}, log=said.append,
+        context=FitContext(start_from=start, threads=2),
+        mlflow={"MLFLOW_RUN_ID": "r", "MLFLOW_TRACKING_URI": "http://127.0.0.1:1"},
+    )  # fmt: skip
+    import json
+
+    seen = json.loads((fit.artifacts / "own_code" / "output.log").read_text())
+    env = seen["env"]
+    assert "secret" not in json.dumps(env)
+    assert seen["argv"][1:] == ["--learning_rate", "0.1", "--use-x", "True"]
+    assert seen["cwd"] == env["EM_SOURCE_DIR"]
+    assert env["EM_ENTRY_POINT"] == "train.py"
+    assert env["EM_HP_LEARNING_RATE"] == "0.1"
+    assert env["EM_HP_USE_X"] == "True"
+    assert json.loads(env["EM_HPS"]) == {"learning_rate": 0.1, "use-x": True}
+    assert json.loads(env["EM_DATASETS"]) == {
+        "train": env["EM_DATASET_TRAIN"],
+        "more-rows": env["EM_DATASET_MORE_ROWS"],
+    }
+    assert (env["EM_REGION"], env["EM_APPKEY"], env["FOO"]) == ("KR1", "trainyard", "bar")
+    assert env["EM_CHECKPOINT_INPUT_DIR"].endswith("start")
+    assert env["MLFLOW_RUN_ID"] == "r"
+    assert env["OMP_NUM_THREADS"] == "2"
+    assert {"TF_CONFIG", "RANK", "WORLD_SIZE"}.isdisjoint(env)
+    for name in ("HOME", "TMPDIR", "EM_MODEL_DIR", "EM_CHECKPOINT_DIR", "EM_TENSORBOARD_LOG_DIR"):
+        assert env[name].startswith(str(tmp_path))
+    # Nothing of the run is left but its checkpoints and artifacts.
+    work = tmp_path / "work" / "own_code"
+    assert sorted(path.name for path in work.iterdir()) == ["artifacts", "checkpoints"]
