@@ -1,4 +1,4 @@
-"""Train one algorithm on a preprocessed dataset version."""
+"""Train an algorithm, or code of one's own, on a dataset version."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from prefect import flow
 
 from tasks.data import task as data_stage
 from tasks.data.config import DatasetChoice
+from tasks.evaluate import task as evaluate_stage
 from tasks.refs import RunRef
 from tasks.report import task as report_stage
 from tasks.train import task as train_stage
@@ -16,14 +17,17 @@ from tasks.train.config import TrainConfig
 def train_model(
     dataset: DatasetChoice = DatasetChoice(), training: TrainConfig = TrainConfig(), site: str = "local"
 ) -> RunRef:
-    """Train, and record the run in MLflow with its curves and its model.
+    """Train, measure on rows held out, and record it all in MLflow.
 
     Args:
-        dataset: The preprocessed dataset version to train on.
-        training: The algorithm and its hyperparameters.
+        dataset: The dataset version to train on; preprocessed, unless own code reads it as it is.
+        training: The algorithm or own code, and its hyperparameters.
         site: Which set of blocks to run on.
     """
     found = data_stage.find_dataset(dataset, site)
     run = train_stage.train_model(found, training, site)
     report_stage.report_training(run, site)
+    if run.model_uri:
+        evaluation = evaluate_stage.evaluate_model(run, found, evaluate_stage.HELD_OUT, site)
+        report_stage.report_evaluation(evaluation, site)
     return run

@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from blocks.mlflow_server import MlflowServer
 from tasks.cache import StepCache
 from tasks.data.task import open_store
+from tasks.errors import InvalidSettings
 from tasks.home import home
 from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef, RunRef
 
@@ -42,6 +43,12 @@ def evaluate_model(
         split: Name of a split, or held-out: test, or where a version has none, validation, or train.
         site: Which set of blocks to use.
     """
+    if not run.model_uri:
+        raise InvalidSettings(
+            "the model of this run cannot be served, and so not be evaluated",
+            where=f"MLflow run {run.run_id}, tag trainyard.not_served",
+            mend="save the model in one of the formats that docs/own-code.md names, and train again",
+        )
     if split == HELD_OUT:
         from tasks.evaluate.records import held_out_split
 

@@ -6,12 +6,11 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings
-
-Value = bool | int | float | str
-"""What a hyperparameter can be."""
+from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings, Value
+from tasks.train.own_code.config import OwnCode, require_hyperparameters
 
 
 class TrainConfig(BaseModel):
@@ -23,6 +22,9 @@ class TrainConfig(BaseModel):
         default="auto",
         description="The way to learn; auto takes a sound one for the problem.",
         json_schema_extra={"enum": ["auto", *algorithms.names()]},
+    )
+    own_code: OwnCode | None = Field(
+        default=None, description="Train with code of your own; empty takes an algorithm of the catalogue."
     )
     hyperparameters: dict[str, Value] = Field(
         default_factory=dict,
@@ -82,7 +84,16 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _refuse_what_the_algorithm_cannot_take(self) -> Self:
         """Check what can be checked before the dataset is known."""
-        if self.algorithm != "auto":
+        if self.own_code is not None:
+            if self.algorithm != "auto":
+                raise InvalidSettings(
+                    f"there is own code, and the algorithm {self.algorithm} as well",
+                    where="algorithm, own_code",
+                    allowed="one of them",
+                    mend="set algorithm to auto, or leave own_code empty",
+                )
+            require_hyperparameters(self.hyperparameters)
+        elif self.algorithm != "auto":
             algorithms.settings(algorithms.get(self.algorithm), dict(self.hyperparameters))
         return self
 

@@ -41,6 +41,8 @@ from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.train.own_code.config import OwnCode
+    from tasks.train.own_code.source import SourceAccess
     from tasks.train.start import Start
 
 CURVES_INTERVAL_S = 5.0
@@ -56,16 +58,22 @@ def _verify(result: RunRef, inputs: Mapping[str, Any]) -> None:
     verify_run(_client(inputs["site"]), result)
 
 
-def _start_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
-    """The weights behind the name that a training starts from: an alias may move, a file may change."""
-    start = _start(inputs["config"], inputs["site"])
-    return {"start weights": start.digest} if start else {}
+def _content_digests(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """What is behind names in the settings: an alias of start weights may move, code may be edited."""
+    config, site = inputs["config"], inputs["site"]
+    start = _start(config, site)
+    found = {"start weights": start.digest} if start else {}
+    if config.own_code is not None:
+        from tasks.train.own_code.source import identify
+
+        found |= identify(config.own_code, open_store(site), _code_access(config.own_code, site))
+    return found
 
 
 @task(
     name="train",
     task_run_name="train {config.algorithm} on {ref.name}",
-    cache_policy=StepCache(verify=_verify, identify=_start_digest),
+    cache_policy=StepCache(verify=_verify, identify=_content_digests),
     persist_result=True,
     result_serializer="json",
 )
@@ -83,9 +91,15 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
     start = _start(config, site)
     if config.output:
         require_new(config.output, *_output_place(config, site))
-    client = _client(site)
-    folder = work_folder(ref, config, site, start.digest if start else "")
-    store = open_store(site)
+    client, store = _client(site), open_store(site)
+    trainer = None
+    if config.own_code is not None:
+        from tasks.train.own_code.trainer import OwnCodeTrainer
+
+        access = _code_access(config.own_code, site)
+        log = get_run_logger()
+        trainer = OwnCodeTrainer.of(ref, config, store, access, resources, lambda line: log.info("%s", line))
+    folder = work_folder(ref, config, site, _content_digests({"config": config, "site": site}))
     progress = Progress(site, f"{config.algorithm} on {ref.name}")
     tags = {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
     with _alone(folder):
@@ -106,6 +120,7 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
                     client,
                     folder,
                     live,
+                    trainer=trainer,
                     tags=tags,
                     should_stop=should_stop,
                     resources=resources,
@@ -148,6 +163,14 @@ def _start(config: TrainConfig, site: str) -> Start | None:
     return find_start(
         config.start_from, _client(site), models_folder, block.source_roots, closed_folders(block)
     )
+
+
+def _code_access(own: OwnCode, site: str) -> SourceAccess:
+    from tasks.train.own_code.source import SourceAccess
+
+    block = cast(ObjectStore, ObjectStore.load(site))
+    options = block.storage_options if own.source.startswith("s3://") else {}
+    return SourceAccess(options, block.source_roots, closed_folders(block))
 
 
 def _write_output(run: RunRef, config: TrainConfig, site: str) -> None:
@@ -289,12 +312,14 @@ class Progress:
         self._drawn_at = time.monotonic()
 
 
-def work_folder(ref: DatasetRef, config: TrainConfig, site: str, start_digest: str = "") -> Path:
+def work_folder(
+    ref: DatasetRef, config: TrainConfig, site: str, content: Mapping[str, str] | None = None
+) -> Path:
     """Where this very training keeps its checkpoints: the same for the same inputs and code."""
     identity = {
         "dataset": ref.digest,
         "config": config.model_dump(mode="json"),
-        "start": start_digest,
+        "content": dict(content or {}),
         "site": site,
         "code": code_digests(__name__),
         "dependencies": dependencies_digest(),

@@ -3,31 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.data.read import preprocessing_of, read_raw_rows
+from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import Damaged, NotFound
+from tasks.errors import Damaged, InvalidSettings, NotFound
 from tasks.refs import DATASET_TAG, DatasetRef, RunRef
-from tasks.train.algorithms.algorithm import (
-    Algorithm,
-    AlgorithmSettings,
-    Fit,
-    FitContext,
-    Metrics,
-    Report,
-    TrainingData,
-    never,
-    silent,
-)
-from tasks.train.bundle import Bundle, TrainedOn
+from tasks.train.algorithms.algorithm import FitContext, Report, never, silent
+from tasks.train.built_in import BuiltIn
 from tasks.train.config import TrainConfig
-from tasks.train.cross_validation import cross_validate, share
 from tasks.train.mlflow_model import example_rows, log_bundle
 from tasks.train.resources import ALL_THERE_IS, Resources
 from tasks.train.tags import (
@@ -37,10 +23,11 @@ from tasks.train.tags import (
     DATASET_REF_TAG,
     ENDED_TAG,
     MODEL_URI_TAG,
+    NOT_SERVED_TAG,
     TRAINING_FILE,
 )
 from tasks.train.tracking import TrackedRun, can_be_resumed, tracked_run
-from tasks.train.training_data import folds_of, read_training_data
+from tasks.train.trainer import Fitted, Trainer
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,6 +43,7 @@ def train(
     work_folder: Path,
     report: Report = silent,
     *,
+    trainer: Trainer | None = None,
     tags: Mapping[str, str] | None = None,
     should_stop: Callable[[], bool] = never,
     parent: str | None = None,
@@ -74,6 +62,7 @@ def train(
         client: MLflow.
         work_folder: For checkpoints; belongs to this training alone, which the caller sees to.
         report: Hears each epoch, after MLflow.
+        trainer: What to train; None for the algorithm of the configuration.
         tags: More tags for the run, such as the flow run's id.
         should_stop: Asked after each step; True keeps the best model so far, status aborted.
         parent: MLflow run that this one is nested below.
@@ -87,9 +76,7 @@ def train(
         InvalidSettings: The algorithm cannot take these settings; no run is made.
         InvalidData: Nothing can be learned from the data; no run is made.
     """
-    algorithm, settings = config.resolve(ref.problem, ref.rows)
-    folds = folds_of(store, ref)
-    data = read_training_data(store, ref, fold=None)
+    trainer = trainer or BuiltIn.of(ref, config, store)
     work_folder.mkdir(parents=True, exist_ok=True)
     all_tags = {
         **config.tags,
@@ -97,27 +84,25 @@ def train(
         DATASET_TAG: str(ref),
         DATASET_DIGEST_TAG: ref.digest,
         DATASET_REF_TAG: ref.model_dump_json(),
-        ALGORITHM_TAG: algorithm.name,
+        ALGORITHM_TAG: trainer.name,
     }
     with tracked_run(
         client,
         config.experiment,
-        name=f"{algorithm.name} on {ref.name}",
+        name=f"{trainer.name} on {ref.name}",
         tags=all_tags,
         resume=earlier_run(client, work_folder),
         parent=parent,
     ) as run:
         (work_folder / RUN_FILE).write_text(json.dumps({"run_id": run.run_id}))
+        start = {"start_from": config.start_from} if config.start_from else {}
         run.params(
             {
-                "algorithm": algorithm.name,
+                "algorithm": trainer.name,
                 "seed": config.seed,
                 "dataset": str(ref),
-                "train_rows": len(data.train),
-                "validation_rows": len(data.validation) if data.validation else 0,
-                **({"folds": folds} if folds else {}),
-                **({"start_from": config.start_from} if config.start_from else {}),
-                **settings.model_dump(mode="json"),
+                **start,
+                **trainer.params,
             }
         )
         run.client.log_text(run.run_id, config.model_dump_json(indent=1), TRAINING_FILE)
@@ -133,75 +118,15 @@ def train(
             gpus=resources.gpus,
             start_from=start_from,
         )
-        fit = None
-        if folds:
-            scores = cross_validate(
-                algorithm,
-                settings,
-                folds,
-                partial(read_training_data, store, ref),
-                context,
-                lambda fold, metrics: run.stream({f"fold_{k}": v for k, v in metrics.items()}, fold),
-            )
-            run.metrics(scores.summary())
-            fit = scores.stopped
-            settings = algorithm.refit_settings(settings, scores.best_epochs or [1])
-            context = share(context, folds, folds + 1)
-        if fit is None:
-
-            def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:
-                run.stream(metrics, epoch)
-                context.report(epoch, epochs, metrics)
-
-            fit = algorithm.fit(data, settings, replace(context, report=log_and_report))
-        bundle = write_bundle(work_folder / "bundle", fit, ref, algorithm, settings, config.seed, data, store)
-        run.complete(fit.history)
-        model_uri = _finish(run, bundle, fit, work_folder / "bundle", store, ref)
+        fitted = trainer.fit(run, context, work_folder / "bundle")
+        model_uri = _finish(run, fitted, work_folder / "bundle", store, ref)
     return RunRef(
         run_id=run.run_id,
         experiment=config.experiment,
         model_uri=model_uri,
-        digest=bundle.digest,
-        algorithm=algorithm.name,
+        digest=fitted.digest,
+        algorithm=trainer.name,
         dataset=ref,
-    )
-
-
-def write_bundle(
-    folder: Path,
-    fit: Fit,
-    ref: DatasetRef,
-    algorithm: Algorithm,
-    settings: AlgorithmSettings,
-    seed: int,
-    data: TrainingData,
-    store: DatasetStore,
-) -> Bundle:
-    """Put a fitted model together with what it needs to answer raw rows.
-
-    Args:
-        folder: Where the bundle is written, replacing an earlier one.
-        fit: The fitted model.
-        ref: The version that `data` was read from.
-        algorithm: What was fitted.
-        settings: Its hyperparameters.
-        seed: Start of its random numbers.
-        data: The rows.
-        store: Where the version's preprocessing is looked up.
-    """
-    shutil.rmtree(folder, ignore_errors=True)
-    return Bundle.write(
-        folder,
-        model=fit.model,
-        preprocessing=preprocessing_of(store, ref),
-        problem=ref.problem,
-        algorithm=algorithm.name,
-        hyperparameters=settings.model_dump(mode="json"),
-        seed=seed,
-        classes=fit.outputs or data.classes,
-        label=store.open(ref).label or None,
-        inputs=data.inputs,
-        dataset=TrainedOn(name=ref.name, version=ref.version, digest=ref.digest),
     )
 
 
@@ -210,6 +135,7 @@ def find_run(client: MlflowClient, run_id: str) -> RunRef:
 
     Raises:
         NotFound: There is no such run, or it left no model.
+        InvalidSettings: Its model is of a form that cannot be served.
     """
     from mlflow.exceptions import MlflowException
 
@@ -231,6 +157,12 @@ def find_run(client: MlflowClient, run_id: str) -> RunRef:
             allowed="a training that succeeded",
             mend="choose another run, or train again",
         )
+    if not tags[MODEL_URI_TAG]:
+        raise InvalidSettings(
+            f"the model of the run {run_id} is kept, but cannot be served: {tags.get(NOT_SERVED_TAG, '')}",
+            where="artifacts of the run, model/",
+            mend="save the model in one of the formats that docs/own-code.md names, and train again",
+        )
     return RunRef(
         run_id=run_id,
         experiment=client.get_experiment(run.info.experiment_id).name,
@@ -248,11 +180,27 @@ def verify_run(client: MlflowClient, ref: RunRef) -> None:
         NotFound: One of them is gone.
         Damaged: The run has another model than the reference.
     """
+    if not ref.model_uri:
+        _require_artifacts(client, ref)
+        return
     if find_run(client, ref.run_id).digest != ref.digest:
         raise Damaged("the run has another model", where=ref.model_uri, mend="train again")
     listed = client.list_logged_model_artifacts(ref.model_uri.removeprefix("models:/"), "artifacts/bundle")
     if len(listed) < 2:
         raise NotFound("the model's files are gone", where=ref.model_uri, mend="train again")
+
+
+def _require_artifacts(client: MlflowClient, ref: RunRef) -> None:
+    """Check that the plain files of a model that cannot be served are still there."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = client.get_run(ref.run_id)
+        there = run.info.lifecycle_stage == "active" and client.list_artifacts(ref.run_id, "model")
+    except MlflowException:
+        there = False
+    if not there:
+        raise NotFound("the model's files are gone", where=f"run {ref.run_id}", mend="train again")
 
 
 def earlier_run(client: MlflowClient, work_folder: Path) -> str | None:
@@ -264,29 +212,28 @@ def earlier_run(client: MlflowClient, work_folder: Path) -> str | None:
     return run_id if can_be_resumed(client, run_id) else None
 
 
-def _finish(
-    run: TrackedRun, bundle: Bundle, fit: Fit, folder: Path, store: DatasetStore, ref: DatasetRef
-) -> str:
-    """Log the model and what is known of the fit; returns the model's URI."""
-    example = example_rows(bundle, read_raw_rows(store, ref, "train", limit=3))
-    model_uri = log_bundle(run.client, bundle, folder, run.run_id, example)
+def _finish(run: TrackedRun, fitted: Fitted, folder: Path, store: DatasetStore, ref: DatasetRef) -> str:
+    """Log the model and what is known of the fit; returns the model's URI, empty if it cannot be served."""
+    fit, bundle = fitted.fit, fitted.bundle
     best = {f"best_{name}": value for name, value in fit.best.items() if name.startswith(("train", "valid"))}
-    run.metrics(
-        {
-            **best,
-            "best_epoch": fit.best_epoch,
-            "epochs": len(fit.history),
-            "fit_time_s": fit.fit_time_s,
-            "parameters": bundle.description.model.parameters,
-            "bundle_size_bytes": bundle.description.model.size_bytes,
-        }
-    )
-    run.tag(
-        {
-            MODEL_URI_TAG: model_uri,
-            BUNDLE_DIGEST_TAG: bundle.digest,
-            ENDED_TAG: fit.ended,
-        }
-    )
+    metrics = {
+        **best,
+        "best_epoch": fit.best_epoch,
+        "epochs": len(fit.history),
+        "fit_time_s": fit.fit_time_s,
+    }
+    tags = {BUNDLE_DIGEST_TAG: fitted.digest, ENDED_TAG: fit.ended, MODEL_URI_TAG: ""}
+    if fitted.artifacts is not None:
+        run.client.log_artifacts(run.run_id, str(fitted.artifacts))
+    if bundle is not None:
+        example = example_rows(bundle, read_raw_rows(store, ref, "train", limit=3))
+        tags[MODEL_URI_TAG] = log_bundle(run.client, bundle, folder, run.run_id, example)
+        metrics["parameters"] = bundle.description.model.parameters
+        metrics["bundle_size_bytes"] = bundle.description.model.size_bytes
+    else:
+        tags[NOT_SERVED_TAG] = fitted.note
+    run.params(fitted.params)
+    run.metrics(metrics)
+    run.tag(tags)
     run.ended_as = "aborted" if fit.ended == "stopped" else "succeeded"
-    return model_uri
+    return tags[MODEL_URI_TAG]

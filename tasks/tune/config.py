@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.train import algorithms
-from tasks.train.config import Value
+from tasks.train.algorithms.algorithm import Value
 
 
 class SearchDimension(BaseModel):

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 
 from tasks.errors import InvalidSettings
-from tasks.train.config import Value
+from tasks.train.algorithms.algorithm import Value
 from tasks.tune.config import SearchDimension
 
 MAX_GRID = 10_000

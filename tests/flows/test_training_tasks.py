@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from tasks.data.storage.store import DatasetStore
@@ -42,6 +43,7 @@ def iris(mlflow_server: MlflowProcess, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "home"))
     MlflowServer(tracking_uri=mlflow_server.uri).save(SITE, overwrite=True)
     ObjectStore(url=str(tmp_path / "store")).save(SITE, overwrite=True)
+    DocsSite(folder=str(tmp_path / "docs"), url="http://127.0.0.1:4300").save(SITE, overwrite=True)
     return iris_dataset(DatasetStore(str(tmp_path / "store")), name=f"iris-{uuid4().hex[:8]}")
 
 

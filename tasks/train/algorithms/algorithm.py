@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 Metrics: TypeAlias = dict[str, float]
+Value: TypeAlias = bool | int | float | str
+"""What a hyperparameter can be in a form."""
 
 Report: TypeAlias = Callable[[int, int, Metrics], None]
 """`report(epoch, epochs, metrics)`, called on rank 0 after each epoch (or boosting round), from 1.
