@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.data.arrays import empty_array
 from tasks.data.formats.images import open_image, pixels
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, IMAGE_COLUMN, Manifest
 from tasks.data.preparation.preprocessing import Preprocessing
@@ -34,7 +35,7 @@ READ_FOR_TRAINING = (
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """Images ready for a model. Memory: n · height · width · channels bytes.
+    """Images ready for a model: n · height · width · channels bytes, mapped from a file where they are many.
 
     Attributes:
         ids: n row ids.
@@ -105,7 +106,7 @@ def read_split(store: DatasetStore, ref: DatasetRef, split: str) -> ImageSplit |
         for place, content in enumerate(_views(table), start):
             image = pixels(content)
             if images is None:
-                images = np.empty((rows, *image.shape), np.uint8)
+                images = empty_array((rows, *image.shape), np.uint8)
             if image.shape != images.shape[1:]:
                 raise InvalidData(
                     f"The images of {ref} differ in size or colours: {ids[0]} is "
@@ -167,7 +168,10 @@ def read_fold(
 
 def _images_where(split: ImageSplit, mask: np.ndarray) -> ImageSplit:
     ids = [key for key, kept in zip(split.ids, mask, strict=True) if kept]
-    return ImageSplit(ids, split.images[mask], split.labels[mask])
+    chosen = empty_array((len(ids), *split.images.shape[1:]), np.uint8)
+    for place, row in enumerate(np.flatnonzero(mask)):  # one by one: neither need fit into memory
+        chosen[place] = split.images[row]
+    return ImageSplit(ids, chosen, split.labels[mask])
 
 
 def _rows_where(split: TableSplit, mask: np.ndarray) -> TableSplit:
