@@ -69,6 +69,25 @@ def test_asked_to_stop_it_keeps_the_best_so_far() -> None:
     assert len(fit.history) == 2
 
 
+@pytest.mark.parametrize(
+    ("stop_after", "epochs_heard"), [(2, [1]), (6, [1]), (9, [1]), (33, [1, 2, 3, 4, 5])]
+)
+def test_a_stop_is_heard_at_the_next_step(stop_after: int, epochs_heard: list[int]) -> None:
+    """Within the first epoch the short epoch is the model; later, the epochs before count."""
+    heard: list[int] = []
+    steps: list[int] = []
+    context = FitContext(
+        report=lambda epoch, *_: heard.append(epoch),
+        report_steps=lambda step, _: steps.append(step),
+        should_stop=lambda: len(steps) >= stop_after,
+    )
+    fit = fit_striped(context=context, logging_steps=1)  # 6 steps an epoch
+    assert fit.ended == "stopped"
+    assert heard == epochs_heard
+    assert len(steps) <= stop_after + 1
+    assert "validation_loss" in fit.best
+
+
 def test_a_loss_that_is_not_finite_is_an_error_in_words() -> None:
     problem = Problem.TABLE_REGRESSION
     inputs = np.full((64, 1), 1e300)
@@ -79,6 +98,28 @@ def test_a_loss_that_is_not_finite_is_an_error_in_words() -> None:
     algorithm = algorithms.get("mlp")
     with pytest.raises(InvalidSettings, match=r"loss is (nan|inf) in epoch 1.*lower learning_rate"):
         algorithm.fit(data, algorithms.settings(algorithm, {"learning_rate": 10}), FitContext())
+
+
+def test_a_validation_loss_that_is_not_finite_is_one_too() -> None:
+    inputs = np.random.default_rng(0).normal(size=(64, 1))
+    watched = Rows(np.full((8, 1), np.inf), np.arange(8.0))
+    data = TrainingData(Problem.TABLE_REGRESSION, Rows(inputs, inputs[:, 0]), watched, (), ("x",))
+    from tasks.train import algorithms
+
+    algorithm = algorithms.get("mlp")
+    with pytest.raises(InvalidSettings, match=r"validation loss is (nan|inf) in epoch 1"):
+        algorithm.fit(data, algorithms.settings(algorithm, {}), FitContext())
+
+
+def test_it_ends_at_the_step_at_which_the_loss_was_seen_not_to_be_finite() -> None:
+    """A loss that explodes after epochs that went well gives no model, and no further epoch."""
+    heard: list[int] = []
+    context = FitContext(report=lambda epoch, *_: heard.append(epoch))
+    with pytest.raises(InvalidSettings, match=r"loss is (nan|inf) in epoch"):
+        fit_striped(
+            context=context, epochs=200, optimizer="sgd", learning_rate=10, momentum=0.99, weight_decay=10
+        )
+    assert len(heard) < 200
 
 
 def test_regression_metrics_are_in_the_labels_units() -> None:
