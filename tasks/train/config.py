@@ -10,6 +10,7 @@ from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings, Value
+from tasks.train.catalogue import algorithm_help
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
 
 
@@ -20,7 +21,7 @@ class TrainConfig(BaseModel):
 
     algorithm: str = Field(
         default="auto",
-        description="The way to learn; auto takes a sound one for the problem.",
+        description=algorithm_help(),
         json_schema_extra={"enum": ["auto", *algorithms.names()]},
     )
     own_code: OwnCode | None = Field(

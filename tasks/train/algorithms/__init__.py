@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings
+from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkHyperparameters
 
 
 def _found() -> dict[str, Algorithm]:
@@ -118,8 +119,27 @@ def choose(name: str, problem: Problem, rows: int) -> Algorithm:
 
 
 def hyperparameter_help() -> str:
-    """The hyperparameters of every algorithm, by name: for the help of a form."""
-    return "; ".join(f"{name}: {', '.join(a.Hyperparameters.model_fields)}" for name, a in CATALOGUE.items())
+    """The hyperparameters of every algorithm, by name: for the help of a form.
+
+    Those that networks share are said once, before those that an algorithm has of its own.
+    """
+    loop, images = NetworkHyperparameters.model_fields, ImageHyperparameters.model_fields
+    told = {
+        "networks": list(loop),
+        "networks for images besides": [name for name in images if name not in loop],
+    }
+    for name, algorithm in CATALOGUE.items():
+        settings = algorithm.Hyperparameters
+        shared = next(
+            (
+                base.model_fields
+                for base in (ImageHyperparameters, NetworkHyperparameters)
+                if issubclass(settings, base)
+            ),
+            {},
+        )
+        told[name] = [field for field in settings.model_fields if field not in shared]
+    return "; ".join(f"{who}: {', '.join(names)}" for who, names in told.items() if names)
 
 
 def settings(algorithm: Algorithm, values: dict[str, Any]) -> AlgorithmSettings:
