@@ -24,6 +24,7 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from tasks.errors import InvalidData, Unavailable
@@ -91,12 +92,17 @@ def environment_key(requirements: bytes, source: Path) -> str:
     """What an environment is made from, as 24 hex digits."""
     total = hashlib.sha256()
     lines = sorted(line.strip() for line in requirements.splitlines() if line.strip()[:1] not in (b"", b"#"))
-    ours = sorted(f"{one.name}=={one.version}" for one in importlib.metadata.distributions())
-    total.update(repr((lines, sys.version, sysconfig.get_platform(), ours)).encode())
+    total.update(repr((lines, sys.version, sysconfig.get_platform(), _own_packages())).encode())
     if _LOCAL.search(requirements):  # other files of the source are part of it
         for path in sorted(path for path in source.rglob("*") if path.is_file()):
             total.update(repr((str(path.relative_to(source)), path.read_bytes())).encode())
     return total.hexdigest()[:24]
+
+
+@cache
+def _own_packages() -> tuple[str, ...]:
+    """What the project's environment holds, which an environment sees behind its own."""
+    return tuple(sorted(f"{one.name}=={one.version}" for one in importlib.metadata.distributions()))
 
 
 def sweep(folder: Path, most: int = MOST_KEPT, most_bytes: int = MOST_BYTES) -> list[str]:

@@ -1,0 +1,154 @@
+"""Own code through the train step: recorded, evaluated, registered and answering like a built-in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from prefect import flow
+
+from blocks.docs_site import DocsSite
+from blocks.mlflow_server import MlflowServer
+from blocks.object_store import ObjectStore
+from tasks.data.read import read_raw_rows
+from tasks.data.storage.store import DatasetStore
+from tasks.errors import InvalidData, InvalidSettings
+from tasks.evaluate.task import evaluate_model
+from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef, RunRef
+from tasks.register.config import RegisterConfig
+from tasks.register.task import register_model
+from tasks.train.config import TrainConfig
+from tasks.train.own_code.config import OwnCode
+from tasks.train.tags import STATUS_TAG
+from tasks.train.task import train_model
+from tests.helpers.serving_stack import MlflowProcess
+from tests.helpers.trained import iris_dataset
+
+SITE = "own-code-test"
+ASSETS = Path(__file__).parents[1] / "assets" / "own_code"
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowProcess]:
+    process = MlflowProcess(tmp_path_factory.mktemp("mlflow"))
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def iris(mlflow_server: MlflowProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetRef:
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "home"))
+    MlflowServer(tracking_uri=mlflow_server.uri).save(SITE, overwrite=True)
+    ObjectStore(url=str(tmp_path / "store"), source_roots=[str(ASSETS), str(tmp_path)]).save(
+        SITE, overwrite=True
+    )
+    DocsSite(folder=str(tmp_path / "docs"), url="http://127.0.0.1:4300").save(SITE, overwrite=True)
+    return iris_dataset(DatasetStore(str(tmp_path / "store")), name=f"iris-{uuid4().hex[:8]}")
+
+
+@flow
+def train_and_register(
+    ref: DatasetRef, config: TrainConfig, name: str
+) -> tuple[RunRef, EvaluationRef, ModelVersionRef]:
+    run = train_model(ref, config, SITE)
+    evaluation = evaluate_model(run, ref, site=SITE)
+    return run, evaluation, register_model(run, evaluation, RegisterConfig(model=name), SITE)
+
+
+@flow
+def only_train(ref: DatasetRef, config: TrainConfig) -> RunRef:
+    return train_model(ref, config, SITE)
+
+
+def test_a_script_is_trained_registered_and_answers(
+    iris: DatasetRef, mlflow_server: MlflowProcess, tmp_path: Path
+) -> None:
+    own = OwnCode(
+        source=str(ASSETS / "table_mlflow"), entry_point="main.py", required_metrics=("own_validation_loss",)
+    )
+    config = TrainConfig(
+        own_code=own, hyperparameters={"epochs": 8, "batch-size": 16}, experiment="own", tags={"by": "ada"}
+    )
+    name = f"own-{uuid4().hex[:8]}"
+    run, evaluation, version = train_and_register(iris, config, name)
+
+    client = MlflowClient(mlflow_server.uri)
+    recorded = client.get_run(run.run_id)
+    assert recorded.info.status == "FINISHED"
+    assert recorded.data.tags[STATUS_TAG] == "succeeded"
+    assert recorded.data.params["epochs"] == "8"
+    assert recorded.data.params["batch_size"] == "16"
+    assert recorded.data.params["alpha"] == "0.001"
+    steps = [one.step for one in client.get_metric_history(run.run_id, "own_validation_loss")]
+    assert sorted(steps) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert "output.log" in str([one.path for one in client.list_artifacts(run.run_id, "own_code")])
+    assert run.algorithm == "own_code"
+    assert evaluation.metrics["accuracy"] > 0.8
+    assert client.get_model_version(name, str(version.version)).run_id == run.run_id
+
+    # From the registry, as anybody would load it: the same answers as the evaluation had.
+    mlflow.set_tracking_uri(mlflow_server.uri)
+    served = mlflow.pyfunc.load_model(f"models:/{name}/{version.version}")
+    raw = read_raw_rows(DatasetStore(str(tmp_path / "store")), iris, "test")
+    scores = served.predict(raw.table)
+    assert np.mean(scores.argmax(axis=1) == raw.labels) == pytest.approx(evaluation.metrics["accuracy"])
+
+    again, _, _ = train_and_register(iris, config, name)
+    assert again == run  # nothing changed: nothing runs
+
+
+def test_edited_code_runs_again_and_a_failure_leaves_its_output(
+    iris: DatasetRef, mlflow_server: MlflowProcess, tmp_path: Path
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    text = (ASSETS / "table_mlflow" / "main.py").read_text()
+    (code / "train.py").write_text(text)
+    config = TrainConfig(own_code=OwnCode(source=str(code)), experiment="own-fails")
+    first = only_train(iris, config)
+    (code / "train.py").write_text(text + "\nprint('the last word'); raise SystemExit(7)\n")
+    with pytest.raises(InvalidData, match=r"^The code ended with exit code 7\."):
+        only_train(iris, config)
+
+    client = MlflowClient(mlflow_server.uri)
+    experiment = client.get_experiment_by_name("own-fails")
+    assert experiment is not None
+    (failed,) = client.search_runs([experiment.experiment_id], "attributes.status = 'FAILED'")
+    assert failed.info.run_id != first.run_id
+    assert failed.data.tags[STATUS_TAG] == "failed"
+    log = client.download_artifacts(failed.info.run_id, "own_code/output.log", str(tmp_path))
+    assert "the last word" in Path(log).read_text()
+
+
+def test_a_model_that_cannot_be_served_is_kept_with_its_run(
+    iris: DatasetRef, mlflow_server: MlflowProcess, tmp_path: Path
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text(
+        "import os, joblib\njoblib.dump([1], os.environ['EM_MODEL_DIR'] + '/model.joblib')\n"
+    )
+    config = TrainConfig(own_code=OwnCode(source=str(tmp_path / "code")), experiment="own-kept")
+    run = only_train(iris, config)
+    client = MlflowClient(mlflow_server.uri)
+    recorded = client.get_run(run.run_id)
+    assert run.model_uri == ""
+    assert recorded.info.status == "FINISHED"
+    assert "joblib" in recorded.data.tags["trainyard.not_served"]
+    assert [one.path for one in client.list_artifacts(run.run_id, "model")] == ["model/model.joblib"]
+
+
+def test_bad_code_makes_no_run(iris: DatasetRef, mlflow_server: MlflowProcess, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "train.py").write_text("import absent_one\nx = ")
+    config = TrainConfig(own_code=OwnCode(source=str(tmp_path / "code")), experiment="own-never")
+    with pytest.raises(InvalidData, match=r"^The code has a syntax error"):
+        only_train(iris, config)
+    assert MlflowClient(mlflow_server.uri).get_experiment_by_name("own-never") is None
+    with pytest.raises(InvalidSettings):
+        TrainConfig(own_code=OwnCode(source="/code"), algorithm="mlp")

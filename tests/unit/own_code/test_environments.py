@@ -1,0 +1,118 @@
+"""Environments made from requirements.txt: cached by content, made once, swept; pip's failures in words."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import InvalidData
+from tasks.refs import DatasetRef
+from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.environment import environment_for, environment_key, sweep
+from tasks.train.own_code.own_code import OwnCodeFit
+from tasks.train.own_code.script import REQUIREMENTS
+
+SAVE = "import os; open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')\n"
+
+
+def wheel(folder: Path, version: str = "1.0") -> str:
+    """A package of one module, as a wheel that pip installs without an index."""
+    name = f"tinyhelper-{version}-py3-none-any.whl"
+    about = f"tinyhelper-{version}.dist-info"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        archive.writestr("tinyhelper.py", f"version = {version!r}\n")
+        archive.writestr(
+            f"{about}/METADATA", f"Metadata-Version: 2.1\nName: tinyhelper\nVersion: {version}\n"
+        )
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    return f"./{name}"
+
+
+def test_packages_of_the_code_and_of_the_project(
+    train: Callable[..., OwnCodeFit], measures: DatasetRef, script: Callable[..., OwnCode], tmp_path: Path
+) -> None:
+    content = (
+        "import tinyhelper, numpy, sys\nprint(tinyhelper.version, numpy.__version__, sys.prefix)\n" + SAVE
+    )
+    # numpy is met by the project's own; no index is asked for it.
+    own = script(content, files={REQUIREMENTS: f"{wheel(tmp_path / 'code')}\nnumpy\n"})
+    said: list[str] = []
+    train(own, measures, log=said.append)
+    import numpy
+
+    line = next(line for line in said if line.startswith("1.0"))
+    assert line.split()[1] == numpy.__version__
+    environments = tmp_path / "home" / "environments"
+    assert line.split()[2].startswith(str(environments))
+    assert any("Successfully installed tinyhelper-1.0" in line for line in said)
+
+    again: list[str] = []
+    train(own, measures, log=again.append)
+    assert not any("install" in line.lower() for line in again)
+    assert len([path for path in environments.iterdir() if path.is_symlink()]) == 1
+
+
+def test_pip_that_fails_is_quoted(
+    train: Callable[..., OwnCodeFit], measures: DatasetRef, script: Callable[..., OwnCode], tmp_path: Path
+) -> None:
+    own = script("x = 1", files={REQUIREMENTS: "./no-such-file-1.0-py3-none-any.whl\n"})
+    with pytest.raises(InvalidData, match=r"^Pip cannot install requirements.txt: .*no-such-file"):
+        train(own, measures)
+    left = [path.name for path in (tmp_path / "home" / "environments").iterdir()]
+    assert [name for name in left if not name.endswith(".lock")] == []
+
+
+def test_imports_that_the_requirements_do_not_bring(
+    train: Callable[..., OwnCodeFit], measures: DatasetRef, script: Callable[..., OwnCode], tmp_path: Path
+) -> None:
+    own = script("import tinyhelper\nimport absent_one", files={REQUIREMENTS: wheel(tmp_path / "code")})
+    with pytest.raises(InvalidData, match=r"^The code imports absent_one, which is not installed"):
+        train(own, measures)
+
+
+def test_two_builders_make_one_and_the_least_used_go(tmp_path: Path) -> None:
+    own = OwnCode(source="/code")
+    source = tmp_path / "source"
+    source.mkdir()
+    requirements = wheel(source).encode()
+    (source / REQUIREMENTS).write_bytes(requirements)
+    folder = tmp_path / "home" / "environments"
+    said: list[str] = []
+
+    def use(number: int) -> Path:
+        scratch = tmp_path / f"scratch-{number}"
+        scratch.mkdir()
+        with environment_for(own, requirements, source, scratch, said.append, lambda: False) as python:
+            assert python.is_relative_to(folder)
+            return python
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(use, range(2))
+    assert first == second
+    assert sum("Successfully installed" in line for line in said) == 1
+
+    with ExitStack() as stack:
+        scratch = tmp_path / "in-use"
+        scratch.mkdir()
+        stack.enter_context(environment_for(own, requirements, source, scratch, print, lambda: False))
+        assert sweep(folder, most=0) == []
+    key = environment_key(requirements, source)
+    assert sweep(folder, most=1) == []
+    assert sweep(folder, most=1, most_bytes=1) == [key]
+    assert list(folder.iterdir()) == []
+
+
+def test_the_key_is_the_content(tmp_path: Path) -> None:
+    assert environment_key(b"a==1\n# word\nb\n", tmp_path) == environment_key(b"b\na==1", tmp_path)
+    assert environment_key(b"a==1", tmp_path) != environment_key(b"a==2", tmp_path)
+    (tmp_path / "more.txt").write_text("x")
+    before = environment_key(b"-r more.txt", tmp_path)
+    (tmp_path / "more.txt").write_text("y")
+    assert environment_key(b"-r more.txt", tmp_path) != before
