@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlflow.exceptions import MlflowException
+
 from tasks.data.listed import listed
 from tasks.errors import NotAllowed, NotFound
 from tasks.train.tags import BEST_RUN_TAG
@@ -61,15 +63,7 @@ def doomed(client: MlflowClient, run: RunFacts, work: Path) -> Doomed:
     """
     below = tuple(records.nested(client, run)) if run.is_search else ()
     runs = {one.run_id for one in (run, *below)}
-    models = {
-        model.model_id: model.artifact_location
-        for run_id in sorted(runs)
-        for model in records.pages(
-            client.search_logged_models,
-            experiment_ids=[run.experiment_id],
-            filter_string=f"source_run_id = '{run_id}'",
-        )
-    }
+    models = {model: client.get_logged_model(model).artifact_location for model in _models(client, runs)}
     return Doomed(run, below, models, tuple(_work_folders(work, runs)))
 
 
@@ -309,6 +303,20 @@ def _work_folders(work: Path, runs: Iterable[str]) -> Iterable[Path]:
                 yield file.parent
         except (OSError, ValueError):
             continue
+
+
+def _models(client: MlflowClient, runs: Iterable[str]) -> list[str]:
+    """Ids of the logged models of runs, those that are deleted already left out."""
+    found = []
+    for run_id in sorted(runs):
+        outputs = client.get_run(run_id).outputs
+        for output in outputs.model_outputs if outputs else []:
+            try:
+                found.append(client.get_logged_model(output.model_id).model_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # deleted before
+                    raise
+    return found
 
 
 def _delete_files(client: MlflowClient, uri: str) -> None:

@@ -70,7 +70,7 @@ def delete_training(config: DeleteConfig, site: str = "local") -> list[str]:
         )
         artifacts = _artifacts(client, flow_runs) if config.for_good else {}
         lines = deletion.listing(what, config.for_good)
-        lines += [f"artifact {key} of flow run {run_id}" for key, run_id in artifacts.values()]
+        lines += [f"artifact {key} of flow run {run_id}" for key, run_id in dict.fromkeys(artifacts.values())]
         if config.dry_run:
             return _would_go(lines, found)
         deletion.require_none(f"training {run.name} ({run.run_id})", found)

@@ -125,7 +125,7 @@ def test_a_group_queues_in_order_and_again_adds_only_what_it_lacks(
     home: Path, prefect: SyncPrefectClient
 ) -> None:
     config = GroupConfig(name="rates", grid={"algorithm": ["mlp", "random_forest"], "seed": [0, 1]})
-    with tags("user:ada", "workspace:vision", "other"):
+    with tags("user:ada", "other"):
         ids = trainings.start_group(config, IRIS, TrainConfig(), SITE)
     runs = {str(run.id): run for run in _group(prefect, "rates")}
     assert [runs[one].parameters["training"]["algorithm"] for one in ids] == ["mlp"] * 2 + [
@@ -135,7 +135,7 @@ def test_a_group_queues_in_order_and_again_adds_only_what_it_lacks(
     assert due == sorted(due)
     assert len(set(due)) == 4
     assert {run.work_queue_name for run in runs.values()} == {"low"}
-    carried = {"user:ada", "workspace:vision", "group:rates"}
+    carried = {"user:ada", "group:rates"}
     assert all(carried <= set(run.tags) and "other" not in run.tags for run in runs.values())
     assert {row["status"] for row in trainings.list_trainings(ListConfig(group="rates"), SITE)} == {"pending"}
     page = Artifact.get("group")
@@ -257,13 +257,15 @@ def test_a_copy_of_a_run_is_on_its_very_version_and_a_copy_of_a_flow_run_as_it_w
     home: Path, mlflow: MlflowClient, prefect: SyncPrefectClient
 ) -> None:
     run = _trained(seed=1)
-    copy = trainings.copy_training(CopyConfig(training=run.run_id, changes={"seed": 2, "C": 0.5}), SITE)
+    copy = trainings.copy_training(
+        CopyConfig(training=run.run_id, changes={"seed": 2, "max_iterations": 50}), SITE
+    )
     parameters = prefect.read_flow_run(copy).parameters
     assert parameters["dataset"] == {"name": "iris", "version": run.dataset.version}
     assert parameters["training"]["seed"] == 2
-    assert parameters["training"]["hyperparameters"]["C"] == 0.5
+    assert parameters["training"]["hyperparameters"]["max_iterations"] == 50
 
-    of_copy = trainings.copy_training(CopyConfig(training=copy, changes={"C": None}), SITE)
+    of_copy = trainings.copy_training(CopyConfig(training=copy, changes={"max_iterations": None}), SITE)
     again = prefect.read_flow_run(of_copy)
     assert again.parameters["training"]["hyperparameters"] == {}
     assert f"copy-of:{copy}" in again.tags
@@ -284,11 +286,9 @@ def test_the_list_has_every_training_once_with_its_status_and_scores(
     assert float(row["validation"]) > 0.8
     assert row["flow run"].endswith(mlflow.get_run(run.run_id).data.tags[FLOW_RUN_TAG])
 
-    made = mlflow.create_run(
-        mlflow.get_run(run.run_id).info.experiment_id,
-        tags={**mlflow.get_run(run.run_id).data.tags, STATUS_TAG: "running", FLOW_RUN_TAG: ""},
-        run_name="a second",
-    )
+    first = mlflow.get_run(run.run_id)
+    changed = {STATUS_TAG: "running", FLOW_RUN_TAG: "", "mlflow.runName": "a second"}
+    made = mlflow.create_run(first.info.experiment_id, tags={**first.data.tags, **changed})
     assert _of(made.info.run_id)["status"] == "running"
     mlflow.set_terminated(made.info.run_id, "KILLED")
     assert _of(made.info.run_id)["status"] == "aborted"
@@ -352,7 +352,9 @@ def test_a_training_is_renamed_and_has_up_to_ten_tags(home: Path, mlflow: Mlflow
 def test_a_training_in_use_is_not_deleted_and_the_mend_is_said(home: Path, mlflow: MlflowClient) -> None:
     run = _trained(seed=6)
     mlflow.create_registered_model("flowers")
-    version = mlflow.create_model_version("flowers", run.model_uri, run.run_id)
+    version = mlflow.create_model_version(
+        "flowers", run.model_uri, run.run_id, model_id=run.model_uri.removeprefix("models:/")
+    )
     mlflow.set_registered_model_alias("flowers", "champion", version.version)
     record = home / "endpoints" / "roses" / "endpoint.json"
     record.parent.mkdir(parents=True)
@@ -403,11 +405,12 @@ def test_a_deletion_is_undone_and_one_for_good_is_not(home: Path, mlflow: Mlflow
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"run_id": run.run_id}))
         gone = trainings.delete_training(DeleteConfig(training=run.run_id, for_good=True), SITE)
+        model = run.model_uri.removeprefix("models:/")
+        assert f"logged model {model} and its files" in gone
         assert any("artifact training-summary" in line for line in gone)
         with pytest.raises(NotAllowed, match="files are gone"):
             trainings.restore_training(run.run_id, SITE)
     assert not any(path.exists() for path in there)
-    model = run.model_uri.removeprefix("models:/")
     assert [path for path in files.rglob("*") if model in str(path) and path.is_file()] == []
     assert not folder.exists()
     assert trainings.list_trainings(ListConfig(experiment="doomed"), SITE) == []
