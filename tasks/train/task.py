@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
-from filelock import FileLock, Timeout
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_progress_artifact, update_progress_artifact
 from prefect.client.orchestration import get_client
@@ -37,6 +34,7 @@ from tasks.train.live_curves import live_curves
 from tasks.train.resources import Resources, choose
 from tasks.train.stopping import run_stoppable
 from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG
+from tasks.train.work_folder import alone, drop, finished_since, note_finished
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,8 +45,6 @@ if TYPE_CHECKING:
 
 CURVES_INTERVAL_S = 5.0
 """Between two pictures of the curves while a fit runs; the first comes after as long."""
-FINISHED_KEPT_S = 24 * 3600
-CHECKPOINTS = "checkpoints"
 
 
 def _verify(result: RunRef, inputs: Mapping[str, Any]) -> None:
@@ -87,6 +83,7 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
     from tasks.data.delivery import require_new
     from tasks.train.train import earlier_run, train
 
+    log, keep = get_run_logger(), bool(config.checkpoint_folder)
     resources = _resources(config, site)
     start = _start(config, site)
     if config.output:
@@ -97,19 +94,19 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
         from tasks.train.own_code.trainer import OwnCodeTrainer
 
         access = _code_access(config.own_code, site)
-        log = get_run_logger()
         trainer = OwnCodeTrainer.of(ref, config, store, access, resources, lambda line: log.info("%s", line))
     folder = work_folder(ref, config, site, _content_digests({"config": config, "site": site}))
     progress = Progress(site, f"{config.algorithm} on {ref.name}")
     tags = {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
-    with _alone(folder):
-        run = _finished_meanwhile(folder)
+    context = TaskRunContext.get()
+    with alone(folder, lambda: log.info("The same training runs already; this one waits for it.")):
+        run = finished_since(folder, context.task_run.start_time if context else None)
         if run is not None:
-            get_run_logger().info("The same training finished meanwhile; its run %s is taken.", run.run_id)
+            log.info("The same training finished meanwhile; its run %s is taken.", run.run_id)
             return run
         left = earlier_run(client, folder)
         if left is not None:
-            get_run_logger().info("An earlier attempt left the MLflow run %s; it is opened again.", left)
+            log.info("An earlier attempt left the MLflow run %s; it is opened again.", left)
 
         def fit(should_stop: Callable[[], bool]) -> RunRef:
             with Live(progress) as live:
@@ -127,14 +124,14 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
                     start_from=start.path if start else None,
                 )
             if should_stop():  # what it kept is a model of its own: training again begins anew
-                progress.log.info("Stopped; the best model so far is kept in the MLflow run %s.", done.run_id)
-                _drop(folder, config)
+                log.info("Stopped; the best model so far is kept in the MLflow run %s.", done.run_id)
+                drop(folder, keep_checkpoints=keep)
             return done
 
         run = run_stoppable(fit)
         if config.output:
             _write_output(run, config, site)
-        _note_finished(folder, config, run)
+        note_finished(folder, run, keep_checkpoints=keep)
         return run
 
 
@@ -203,56 +200,6 @@ def find_run(run_id: str, site: str = "local") -> RunRef:
     run = find(_client(site), run_id)
     open_store(site).open(run.dataset)
     return run
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the work folder, so that no equal training writes there; the lock ends with the process."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        get_run_logger().info("The same training runs already; this one waits for it.")
-        lock.acquire(poll_interval=0.5)
-    try:
-        yield
-    finally:
-        Path(lock.lock_file).unlink(missing_ok=True)  # one who waits for it makes it anew
-        lock.release()
-
-
-def _note_finished(folder: Path, config: TrainConfig, run: RunRef) -> None:
-    """Put the result in place of the work folder, for those that wait, and drop results that none awaits."""
-    path = folder.with_suffix(".json")
-    aside = folder.with_suffix(".partial")
-    aside.write_text(run.model_dump_json())
-    aside.rename(path)
-    _drop(folder, config)
-    for old in folder.parent.glob("*.json"):
-        if time.time() - old.stat().st_mtime > FINISHED_KEPT_S:
-            old.unlink(missing_ok=True)
-
-
-def _drop(folder: Path, config: TrainConfig) -> None:
-    """Remove the work folder; checkpoints stay where the user has chosen their place."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if not (config.checkpoint_folder and path.name == CHECKPOINTS):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with suppress(OSError):
-        folder.rmdir()
-
-
-def _finished_meanwhile(folder: Path) -> RunRef | None:
-    """The result of an equal training that ended after this step had looked for a stored one.
-
-    An older result does not count: the step cache has refused it, or was told not to look.
-    """
-    path, context = folder.with_suffix(".json"), TaskRunContext.get()
-    started = context.task_run.start_time if context else None
-    if started is None or not path.exists() or path.stat().st_mtime < started.timestamp():
-        return None
-    return RunRef.model_validate_json(path.read_bytes())
 
 
 class Progress:
