@@ -35,8 +35,8 @@ from tasks.data.config_store import (
     ShareConfig,
     TemplateConfig,
 )
-from tasks.data.storage.access import DatasetCard, user_of
-from tasks.errors import InvalidData, NotFound
+from tasks.data.storage.access import DatasetCard, card_page, shared, user_of
+from tasks.errors import NotFound
 from tasks.refs import DatasetRef
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ def delete_dataset(config: DeleteConfig, site: str = "local") -> list[str]:
     delivery.remove_links(cast(DocsSite, DocsSite.load(site)).folder, config.name, deleted)
     get_run_logger().info("%s deleted %s: %s", asking_user(), config.name, ", ".join(deleted))
     create_markdown_artifact(
-        f"# {config.name}\n\nDeleted:\n\n" + "\n".join(f"- `{version}`" for version in deleted),
+        removal.page(config.name, deleted),
         key="deleted",
         description=f"{len(deleted)} versions of {config.name} were deleted",
     )
@@ -341,20 +341,10 @@ def delete_dataset(config: DeleteConfig, site: str = "local") -> list[str]:
 def share_dataset(config: ShareConfig, site: str = "local") -> DatasetCard:
     """Set who may see a dataset and add versions to it."""
     store = open_store(site)
-    before = store.card(config.name)
-    card = DatasetCard(
-        description=before.description if config.description is None else config.description,
-        owner=config.owner or before.owner,
-        visibility=config.visibility,
-        members=config.members,
-        writable=config.writable,
-    )
+    card = shared(store.card(config.name), config)
     store.change_card(config.name, card)
     create_markdown_artifact(
-        f"# {config.name}\n\n- owner: {card.owner}\n- visibility: {card.visibility}\n"
-        f"- members: {', '.join(card.members) or 'none'}\n- writable: {'yes' if card.writable else 'no'}\n",
-        key="sharing",
-        description=f"Who may use {config.name}",
+        card_page(config.name, card), key="sharing", description=f"Who may use {config.name}"
     )
     return card
 
@@ -404,20 +394,7 @@ def _suite(config: ValidateConfig, site: str) -> str | None:
     """The text of the user's expectation suite, read under the same rules as any source."""
     if config.suite is None:
         return None
-    from tasks.data.sources.source import opened
-    from tasks.data.validation.suites import MAX_BYTES
+    from tasks.data.validation.suites import suite_text
 
     block = cast(ObjectStore, ObjectStore.load(site))
-    source = IngestConfig(source=config.suite, name="suite")
-    options = _options(config.suite, block)
-    with opened(source, options, block.source_roots, closed=closed_folders(block)) as found:
-        if len(found.paths) != 1 or found.bytes > MAX_BYTES:
-            raise InvalidData(
-                f"{config.suite} is not one JSON file of at most {MAX_BYTES // 2**20} MiB",
-                where=config.suite,
-                allowed="an expectation suite as Great Expectations writes it",
-            )
-        try:
-            return found.reader.read(found.paths[0]).decode()
-        except UnicodeDecodeError as error:
-            raise InvalidData(f"{config.suite} is not text in UTF-8: {error}", where=config.suite) from None
+    return suite_text(config.suite, _options(config.suite, block), block.source_roots, closed_folders(block))

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.data.config_store import ShareConfig
 from tasks.errors import InvalidSettings, NotAllowed
 from tasks.refs import LOCAL_USER, USER_TAG
 
@@ -28,6 +29,25 @@ class DatasetCard(BaseModel):
     visibility: Visibility = "shared"
     members: tuple[str, ...] = Field(default=(), description="Who sees it besides the owner, if private.")
     writable: bool = Field(default=False, description="Whether those who see it may add versions.")
+
+
+def shared(card: DatasetCard, config: ShareConfig) -> DatasetCard:
+    """The card after its owner changed it; what the settings leave open stays."""
+    return DatasetCard(
+        description=card.description if config.description is None else config.description,
+        owner=config.owner or card.owner,
+        visibility=config.visibility,
+        members=config.members,
+        writable=config.writable,
+    )
+
+
+def card_page(name: str, card: DatasetCard) -> str:
+    """Who may use a dataset, as Markdown."""
+    return (
+        f"# {name}\n\n- owner: {card.owner}\n- visibility: {card.visibility}\n"
+        f"- members: {', '.join(card.members) or 'none'}\n- writable: {'yes' if card.writable else 'no'}\n"
+    )
 
 
 def user_of(tags: Iterable[str]) -> str:

@@ -53,6 +53,11 @@ def delete(store: DatasetStore, config: DeleteConfig, users: Users) -> list[str]
     return doomed
 
 
+def page(name: str, deleted: Sequence[str]) -> str:
+    """What was deleted, as Markdown."""
+    return f"# {name}\n\nDeleted:\n\n" + "\n".join(f"- `{version}`" for version in deleted)
+
+
 def trainings(client: Any) -> Users:
     """Look up in MLflow; runs that were deleted there do not count.
 

@@ -12,35 +12,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-from pydantic import ValidationError
 
 from tasks.data.config import NAME_PATTERN
 from tasks.data.manifest import Manifest
-from tasks.data.shards import Shard
 from tasks.data.storage import access
 from tasks.data.storage.access import DatasetCard
-from tasks.data.storage.cards import CARD, put_card, put_new_card, read_card
-from tasks.data.storage.writer import MANIFEST, DatasetWriter, held
-from tasks.errors import Damaged, InvalidSettings, NotFound, Unavailable
+from tasks.data.storage.cards import CARD, put_card
+from tasks.data.storage.folders import VERSION, VersionFolders
+from tasks.data.storage.writer import MANIFEST, DatasetWriter
+from tasks.errors import Damaged, InvalidSettings, NotFound
 from tasks.refs import DatasetRef
 
 LATEST = "latest"
 LATEST_RAW = "latest-raw"
-TRIES = 10
-VERSION = re.compile(r"^(\d{8}-\d{6})-[0-9a-f]{6}$")
 
 
-class DatasetStore:
+class DatasetStore(VersionFolders):
     """Dataset versions below one root.
 
     Args:
@@ -59,13 +49,9 @@ class DatasetStore:
         asker: str | None = None,
         new_card: DatasetCard | None = None,
     ) -> None:
-        self.url = url
-        self.options = dict(options or {})
+        super().__init__(url, options)
         self.asker = asker
         self.new_card = new_card
-        # Two processes write here: a listing kept in memory would hide what the other one did.
-        self.fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **self.options)
-        self.root = root.rstrip("/") + "/datasets"
 
     def list(self, name: str | None = None) -> Sequence[Manifest]:
         """Visible versions of one dataset, or of all, newest first."""
@@ -179,7 +165,7 @@ class DatasetStore:
         """
         self.require_writable(_checked_name(name))
         with ExitStack() as stack:
-            writer = DatasetWriter(self, name, self._begun(name, stack))
+            writer = DatasetWriter(self, name, self.begun(name, stack))
             try:
                 yield writer
             finally:
@@ -195,14 +181,6 @@ class DatasetStore:
         if not self.versions(name):
             self.remove_card(name)
 
-    def is_finished(self, name: str, version: str) -> bool:
-        """Whether the version has its manifest, and so is there to see."""
-        return bool(self.fs.exists(f"{self.folder(name, version)}/{MANIFEST}"))
-
-    def stored_card(self, name: str) -> DatasetCard | None:
-        """The card of a dataset, whoever asks; None where it has none yet."""
-        return read_card(self.fs, f"{self.root}/{name}/{CARD}")
-
     def card(self, name: str) -> DatasetCard:
         """The card of a dataset; one that has none, as of old, is shared.
 
@@ -212,10 +190,6 @@ class DatasetStore:
         if not self._exists(_checked_name(name)):
             self.get(name)  # says what there is instead
         return self.stored_card(name) or DatasetCard()
-
-    def claim(self, name: str, card: DatasetCard) -> bool:
-        """Give a dataset its card; False where it has one."""
-        return put_new_card(self.fs, f"{self.root}/{name}/{CARD}", card)
 
     def change_card(self, name: str, card: DatasetCard) -> None:
         """Replace the card of one's own dataset.
@@ -243,62 +217,10 @@ class DatasetStore:
         if self.asker is not None:
             access.require_owner(card, name, self.asker, act)
 
-    def shards(self, manifest: Manifest, split: str | None = None) -> Sequence[Shard]:
-        """The shards of a version, or of one of its splits, in the order of its rows."""
-        url = self.version_url(manifest.name, manifest.version)
-        about = manifest.model_copy(update={"files": ()})
-        files = manifest.files if split is None else manifest.files_of(split)
-        return [Shard(url, self.options, about, file) for file in files]
-
-    def folder(self, name: str, version: str) -> str:
-        """Path of a version's folder on the store's file system."""
-        return f"{self.root}/{name}/{version}"
-
-    def version_url(self, name: str, version: str) -> str:
-        """URL of a version's folder; a plain path on a local disk."""
-        folder = self.folder(name, version)
-        return folder if self.is_local else str(self.fs.unstrip_protocol(folder))
-
     def versions(self, name: str) -> Sequence[str]:
-        """Ids of the versions that have a folder, oldest first; unfinished ones are among them.
-
-        None of a dataset that the asker may not see.
-        """
+        """The same as `all_versions`; none of a dataset that the asker may not see."""
         found = self.all_versions(name)
         return [] if found and self._hidden(name) else found
-
-    def all_versions(self, name: str) -> Sequence[str]:
-        """The same, whoever asks."""
-        return [version for version in self._children(f"{self.root}/{name}") if VERSION.match(version)]
-
-    def find(self, name: str, version: str) -> Manifest | None:
-        """The manifest of a version, by its id, whoever asks; None when there is none.
-
-        Raises:
-            Damaged: The manifest is not what was written.
-        """
-        path = f"{self.folder(name, version)}/{MANIFEST}"
-        try:
-            content = self.fs.cat_file(path)
-        except FileNotFoundError:
-            return None
-        try:
-            manifest = Manifest.model_validate_json(content)
-        except ValidationError as error:
-            fault = f"cannot be read ({error.error_count()} faults)"
-        else:
-            if manifest.digest == manifest.content_digest():
-                return manifest
-            fault = "does not match its digest"
-        raise Damaged(f"The manifest of {name}@{version} {fault}", where=path, mend="delete this version")
-
-    @property
-    def is_local(self) -> bool:
-        return isinstance(self.fs, LocalFileSystem)
-
-    def all_names(self) -> Sequence[str]:
-        """Names of all datasets, whoever asks."""
-        return [name for name in self._children(self.root) if re.match(NAME_PATTERN, name)]
 
     def _exists(self, name: str) -> bool:
         return any(self.is_finished(name, version) for version in reversed(self.versions(name)))
@@ -308,49 +230,6 @@ class DatasetStore:
             return False
         card = self.stored_card(name)
         return card is not None and not access.may_read(card, self.asker)
-
-    def _children(self, path: str) -> Sequence[str]:
-        try:
-            found = self.fs.ls(path, detail=True)
-        except FileNotFoundError:
-            return []
-        return sorted(
-            one["name"].rstrip("/").rsplit("/", 1)[-1] for one in found if one["type"] == "directory"
-        )
-
-    def _begun(self, name: str, stack: ExitStack) -> str:
-        """A version id of its own; on a local disk with its folder, locked until the stack ends."""
-        for _ in range(TRIES):
-            version = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-            try:
-                if self.is_local:
-                    stack.enter_context(held(Path(self.folder(name, version))))
-            except FileExistsError:
-                continue  # two writers drew the same id
-            return version
-        raise Unavailable(
-            f"No folder for a new version of {name} could be made", where=self.root, mend="try again"
-        )
-
-    def remove_card(self, name: str) -> None:
-        """Remove what is left of a dataset without versions."""
-        path = f"{self.root}/{name}/{CARD}"
-        with suppress(FileNotFoundError):
-            self.fs.rm_file(path)
-        if self.is_local:
-            with suppress(OSError):  # another writer has just begun in it
-                Path(path).parent.rmdir()
-
-    def remove_folder(self, name: str, version: str) -> None:
-        """Remove a version's folder, visible or not."""
-        folder = self.folder(name, version)
-        if self.is_local:
-            shutil.rmtree(folder, ignore_errors=True)
-            return
-        # One request a file: some S3 servers refuse the one that deletes many.
-        for path in self.fs.find(folder):
-            with suppress(FileNotFoundError):
-                self.fs.rm_file(path)
 
 
 def _checked_name(name: str) -> str:

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tasks.data.config import IngestConfig
 from tasks.data.listed import listed
 from tasks.data.manifest import Manifest
+from tasks.data.sources.source import opened
 from tasks.data.validation.expectations import ROW_WISE, configuration, library, words
 from tasks.data.validation.facts import ROW_SPLIT, own_columns
 from tasks.data.validation.media_facts import (
@@ -34,7 +36,7 @@ from tasks.data.validation.media_facts import (
     WIDTH,
 )
 from tasks.data.validation.rules import Rule
-from tasks.errors import InvalidSettings
+from tasks.errors import InvalidData, InvalidSettings
 
 MAX_BYTES = 1024 * 1024
 MAX_EXPECTATIONS = 1_000
@@ -56,6 +58,33 @@ _OTHER_SOURCES = (
 """Expectations that ask a database."""
 _COLUMN_ARGUMENTS = ("column", "column_A", "column_B", "column_list")
 _LEFT_OUT = ("result_format", "catch_exceptions", "batch_id")
+
+
+def suite_text(
+    address: str, options: Mapping[str, Any], roots: Sequence[str] | None, closed: Sequence[str]
+) -> str:
+    """The text of a suite, read under the same rules as any source.
+
+    Args:
+        address: Of one JSON file.
+        options: fsspec storage options of the address.
+        roots: Local folders that may be read; None for any.
+        closed: Folders and URLs that nothing is read from.
+
+    Raises:
+        InvalidData: There is not one file of text that is small enough.
+    """
+    with opened(IngestConfig(source=address, name="suite"), options, roots, closed=closed) as found:
+        if len(found.paths) != 1 or found.bytes > MAX_BYTES:
+            raise InvalidData(
+                f"{address} is not one JSON file of at most {MAX_BYTES // 2**20} MiB",
+                where=address,
+                allowed="an expectation suite as Great Expectations writes it",
+            )
+        try:
+            return found.reader.read(found.paths[0]).decode()
+        except UnicodeDecodeError as error:
+            raise InvalidData(f"{address} is not text in UTF-8: {error}", where=address) from None
 
 
 def suite_rules(text: str, manifest: Manifest) -> list[Rule]:
