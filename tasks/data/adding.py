@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, FileEntry, Manifest
 from tasks.data.partitions import map_partitions
+from tasks.data.row_keys import id_keys
 from tasks.data.shards import Shard, ShardTarget, shard_path
 from tasks.data.storage.store import LATEST_RAW, DatasetStore
 from tasks.data.unions import Form, Union
@@ -142,19 +142,14 @@ def _keep(job: _Kept) -> tuple[FileEntry, np.ndarray]:
                 f"A shard is gone: {error}", where=shard.file.path, mend="add to a version that is whole"
             ) from error
         with _new(entry, job.target, shard.manifest).opened() as file:
-            return entry, hashes(file.read([ID_COLUMN]))
+            return entry, id_keys(file.read([ID_COLUMN])[ID_COLUMN])
     table = job.form.rows(shard.read())
-    return job.target.write(shard.file.split, job.index, job.count, table), hashes(table)
+    return job.target.write(shard.file.split, job.index, job.count, table), id_keys(table[ID_COLUMN])
 
 
 def _new(entry: FileEntry, target: ShardTarget, base: Manifest) -> Shard:
     """A shard of the version in the making, which has no manifest of its own yet."""
     return Shard(target.url, target.options, base, entry)
-
-
-def hashes(table: pa.Table) -> np.ndarray:
-    """A number for each id, uint64 [rows]."""
-    return np.asarray(pd.util.hash_array(table[ID_COLUMN].to_pandas().to_numpy(object), categorize=False))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tasks.data.layouts.layout import Piece
+from tasks.data.layouts.layout import SourcePartition
 from tasks.data.partitions import Progress, silent, stop
 from tasks.errors import Unavailable
 
@@ -74,22 +74,22 @@ def survivors(
 
 @dataclass(frozen=True)
 class Sifted:
-    """The rows of a piece, parted.
+    """The rows of a partition, taken apart.
 
     Attributes:
-        safe: Pieces that were read without harm, in order.
+        safe: Partitions that were read without harm, in order.
         lethal: Names of the files that kill the process that reads them.
     """
 
-    safe: tuple[Piece, ...]
+    safe: tuple[SourcePartition, ...]
     lethal: tuple[str, ...]
 
 
-def sifted(piece: Piece, client: Client) -> Sifted:
-    """Find the files in a piece at which workers die, by reading it in ever smaller groups."""
-    safe: list[Piece] = []
+def sifted(partition: SourcePartition, client: Client) -> Sifted:
+    """Find the files in a partition at which workers die, by reading it in ever smaller groups."""
+    safe: list[SourcePartition] = []
     lethal: list[str] = []
-    for part in _cut(piece):
+    for part in _cut(partition):
         if len(lethal) >= MOST_LETHAL:
             break
         if _outlived(part, client):
@@ -105,17 +105,17 @@ def sifted(piece: Piece, client: Client) -> Sifted:
     return Sifted(tuple(safe), tuple(lethal))
 
 
-def _outlived(piece: Piece, client: Client) -> bool:
+def _outlived(partition: SourcePartition, client: Client) -> bool:
     # One at a time: tasks that wait on the same worker would be lost with it.
-    return survivors(_read_and_forget, [piece], client)[0] is not None
+    return survivors(_read_and_forget, [partition], client)[0] is not None
 
 
-def _read_and_forget(piece: Piece) -> int:
-    return sum(rows.table.num_rows for rows in piece.read())
+def _read_and_forget(partition: SourcePartition) -> int:
+    return sum(rows.table.num_rows for rows in partition.read())
 
 
-def _cut(piece: Piece) -> Iterator[Piece]:
-    parts: list[Piece] = [piece]
+def _cut(partition: SourcePartition) -> Iterator[SourcePartition]:
+    parts: list[SourcePartition] = [partition]
     for _ in range(HALVINGS):
         parts = [half for part in parts for half in (part.halved() or [part])]
     yield from parts

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.adding import grow, hashes, require_newest
+from tasks.data.adding import grow, require_newest
 from tasks.data.config import IngestConfig
 from tasks.data.crashes import MOST_LETHAL, sifted, survivors
 from tasks.data.layouts import layout_of
-from tasks.data.layouts.layout import Contents, Piece, Rows
+from tasks.data.layouts.layout import Contents, Rows, SourcePartition
 from tasks.data.listed import listed
-from tasks.data.manifest import FileEntry
+from tasks.data.manifest import ID_COLUMN, FileEntry
 from tasks.data.origins import ADDED, INGESTED
 from tasks.data.partitions import Progress, map_partitions, silent
+from tasks.data.row_keys import id_keys
 from tasks.data.shards import ShardTarget
 from tasks.data.sources.source import Source, opened
 from tasks.data.storage.store import DatasetStore
@@ -86,8 +87,8 @@ def ingest(
     with store.writer(config.name) as writer:
         before = Counter(file.split for file in union.base.files) if union else Counter[str]()
         counts = before.copy()
-        for piece in contents.pieces:
-            counts[piece.split] += piece.shards
+        for partition in contents.partitions:
+            counts[partition.split] += partition.shards
         form = union.new if union else None
         outcomes = _written(contents, writer.target, before, counts, form, client, progress)
         faults = sorted(fault for outcome in outcomes for fault in outcome.faults)
@@ -142,12 +143,12 @@ def _parameters(config: IngestConfig, contents: Contents, faults: Sequence[str])
 
 @dataclass(frozen=True)
 class _Job:
-    """Pieces whose rows become shards `first`, `first` + 1, … of the `count` of their split.
+    """Partitions whose rows become shards `first`, `first` + 1, … of the `count` of their split.
 
-    One piece makes as many shards as it says; several, which one piece was cut into, make one.
+    One partition makes as many shards as it says; several, which one partition was cut into, make one.
     """
 
-    pieces: tuple[Piece, ...]
+    partitions: tuple[SourcePartition, ...]
     target: ShardTarget
     first: int
     count: int
@@ -173,12 +174,14 @@ def _written(
     client: Client | None,
     progress: Progress,
 ) -> list[_Outcome]:
-    """Write the pieces as shards of their split, of which some come before and `counts` are there in all."""
+    """Write them as shards of their split, of which some come before and `counts` are there in all."""
     seen = before.copy()
     jobs = []
-    for piece in contents.pieces:
-        jobs.append(_Job((piece,), target, seen[piece.split], counts[piece.split], contents.label, form))
-        seen[piece.split] += piece.shards
+    for partition in contents.partitions:
+        jobs.append(
+            _Job((partition,), target, seen[partition.split], counts[partition.split], contents.label, form)
+        )
+        seen[partition.split] += partition.shards
     if client is None:
         return map_partitions(_write, jobs, None, progress)
     return [
@@ -189,11 +192,11 @@ def _written(
 
 def _written_again(job: _Job, client: Client) -> _Outcome:
     """What a worker died of, done without the files that kill."""
-    piece = job.pieces[0]
+    partition = job.partitions[0]
     for _ in range(ATTEMPTS):
-        parts = sifted(piece, client)
+        parts = sifted(partition, client)
         faults = [f"{name} (the process that read it died)" for name in parts.lethal]
-        if faults and piece.shards > 1:
+        if faults and partition.shards > 1:
             raise InvalidData(
                 f"Worker processes die when they read {listed(parts.lethal)}",
                 mend="repair the file, cut it into smaller ones, or give workers more memory",
@@ -204,13 +207,15 @@ def _written_again(job: _Job, client: Client) -> _Outcome:
                 f"{listed(parts.lethal, MOST_NAMED)}",
                 mend="remove these files, or give workers more memory",
             )
-        pieces = parts.safe if faults else (piece,)
-        outcome = survivors(_write, [replace(job, pieces=pieces)], client)[0] if pieces else _Outcome()
+        partitions = parts.safe if faults else (partition,)
+        outcome = (
+            survivors(_write, [replace(job, partitions=partitions)], client)[0] if partitions else _Outcome()
+        )
         if outcome is not None:
             return replace(outcome, faults=[*outcome.faults, *faults])
     raise Unavailable(
-        f"Worker processes die when they read {len(piece.names()):,} files together, "
-        f"though not of any one of them: {listed(piece.names(), 3)}",
+        f"Worker processes die when they read {len(partition.names()):,} files together, "
+        f"though not of any one of them: {listed(partition.names(), 3)}",
         mend="give workers more memory, or look into their logs",
     )
 
@@ -227,15 +232,15 @@ def _write(job: _Job) -> _Outcome:
             continue
         table = rows.table if job.form is None else job.form.rows(rows.table)
         if job.form is not None:
-            ids.append(hashes(table))
-        files.append(job.target.write(job.pieces[0].split, index, job.count, table))
+            ids.append(id_keys(table[ID_COLUMN]))
+        files.append(job.target.write(job.partitions[0].split, index, job.count, table))
     return _Outcome(files, faults, unlabelled, ids)
 
 
 def _shards(job: _Job) -> Iterator[Rows]:
-    if len(job.pieces) == 1:
-        yield from job.pieces[0].read()
+    if len(job.partitions) == 1:
+        yield from job.partitions[0].read()
         return
-    parts = [rows for piece in job.pieces for rows in piece.read()]
+    parts = [rows for partition in job.partitions for rows in partition.read()]
     faults = [fault for rows in parts for fault in rows.faults]
     yield Rows(pa.concat_tables([rows.table for rows in parts]), faults)

@@ -1,8 +1,16 @@
-"""What a sound file must be to come into the store; it is kept as it is."""
+"""Sound files: what they must be to come into the store, which keeps them as they are; decoding and encoding.
+
+A prepared version holds 16-bit FLAC.
+"""
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 AUDIO_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3"})
@@ -13,6 +21,21 @@ MAX_SAMPLES = 2**28
 
 _BLOCK_FRAMES = 65_536
 _MAGICS = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3")
+
+_SCALE = 2**15
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Samples of a sound.
+
+    Attributes:
+        samples: float32 [frames, channels], -1 to 1.
+        rate_hz: Frames a second.
+    """
+
+    samples: np.ndarray
+    rate_hz: int
 
 
 def check_sound(content: bytes) -> None:
@@ -62,3 +85,41 @@ def _is_cut_short(content: bytes) -> bool:
         lengths = page[27 : 27 + page[26]]
         return len(lengths) < page[26] or 27 + len(lengths) + sum(lengths) > len(page)
     return False
+
+
+def decoded(content: bytes) -> Sound:
+    """The samples of a sound file.
+
+    Raises:
+        ValueError: It is damaged or no sound.
+    """
+    import soundfile
+
+    try:
+        samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"damaged: {error.error_string}") from None
+    return Sound(samples, rate_hz)
+
+
+def rounded(sound: Sound) -> Sound:
+    """The sound as 16 bits hold it: what comes back from `flac`."""
+    import numpy as np
+
+    return Sound(_whole(sound).astype(np.float32) / _SCALE, sound.rate_hz)
+
+
+def flac(sound: Sound) -> bytes:
+    """The sound as a 16-bit FLAC file; what is louder than full scale is clipped."""
+    import soundfile
+
+    sink = io.BytesIO()
+    soundfile.write(sink, _whole(sound), sound.rate_hz, format="FLAC", subtype="PCM_16")
+    return sink.getvalue()
+
+
+def _whole(sound: Sound) -> np.ndarray:
+    import numpy as np
+
+    whole: np.ndarray = np.clip(np.rint(sound.samples * _SCALE), -_SCALE, _SCALE - 1).astype(np.int16)
+    return whole

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from tasks.data.config import IngestConfig
-from tasks.data.formats.pictures import picture
+from tasks.data.formats.images import stored_image
 from tasks.data.formats.rle import decode, encode
 from tasks.data.layouts.coco_file import ANNOTATIONS_FILE, Annotated, Faults, read_annotations
 from tasks.data.layouts.examples import CLASSES, SIDE_PX, encoded, example_image, example_places
@@ -24,7 +24,7 @@ from tasks.data.layouts.media_rows import (
     feature_of,
     is_unlabelled,
     media_paths,
-    pieces,
+    partitions,
     split_of,
 )
 from tasks.data.listed import listed
@@ -49,8 +49,8 @@ class ObjectsForm:
 
     def row(self, reader: Reader, path: str, label: Annotated | None) -> tuple[bytes, Any]:
         if label is None:
-            return picture(reader.read(path), self.max_side_px).content, None
-        found = picture(reader.read(path), self.max_side_px, label.size)
+            return stored_image(reader.read(path), self.max_side_px).content, None
+        found = stored_image(reader.read(path), self.max_side_px, label.size)
         if found.size == found.full_size:
             return found.content, label.objects
         across, down = (new / old for new, old in zip(found.size, found.full_size, strict=True))
@@ -113,7 +113,7 @@ class Coco:
             features=features,
             label=OBJECTS_COLUMN,
             classes=classes,
-            pieces=pieces(source, rows, ObjectsForm(config.max_image_side_px), layout, config),
+            partitions=partitions(source, rows, ObjectsForm(config.max_image_side_px), layout, config),
             unlabelled=sum(row.label is None for row in rows),
             parameters={"category_ids": order},
         )

@@ -20,7 +20,7 @@ from tasks.data.layouts.media_rows import (
     label_names,
     lone_csv,
     media_paths,
-    pieces,
+    partitions,
     split_of,
 )
 from tasks.data.listed import listed
@@ -93,7 +93,7 @@ class LabelFolders:
             features=features,
             label=LABEL_COLUMN,
             classes=classes,
-            pieces=pieces(source, rows, form_of(config.problem, config), layout, config),
+            partitions=partitions(source, rows, form_of(config.problem, config), layout, config),
             unlabelled=sum(row.label is None for row in rows),
         )
 

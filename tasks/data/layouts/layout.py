@@ -36,7 +36,7 @@ class Rows:
     faults: Sequence[str] = ()
 
 
-class Piece(Protocol):
+class SourcePartition(Protocol):
     """Rows of one split that a worker reads by itself; small, so that it travels.
 
     Attributes:
@@ -54,7 +54,7 @@ class Piece(Protocol):
         """The rows of each of the shards, one after the other, so that one lies in memory at a time."""
         ...
 
-    def halved(self) -> Sequence[Piece]:
+    def halved(self) -> Sequence[SourcePartition]:
         """Two halves, to find the file at which a worker died; none if there is one file only."""
         ...
 
@@ -71,7 +71,7 @@ class Contents:
         features: The input columns.
         label: Name of the label column; empty where rows have none.
         classes: Class names in the order of the integer labels; none for regression.
-        pieces: The rows, in order.
+        partitions: The rows, in order.
         unlabelled: Rows without a label.
         parameters: What else the manifest keeps, to write the data out again as it came; plain JSON.
     """
@@ -79,7 +79,7 @@ class Contents:
     features: tuple[Feature, ...]
     label: str
     classes: tuple[str, ...]
-    pieces: Sequence[Piece]
+    partitions: Sequence[SourcePartition]
     unlabelled: int
     parameters: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Files of a source as rows: cut into pieces, then read and checked on workers."""
+"""Files of a source as rows: cut into partitions, then read and checked on workers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from tasks.data.config import IngestConfig
 from tasks.data.formats.audio import AUDIO_SUFFIXES, check_sound
-from tasks.data.formats.images import IMAGE_SUFFIXES, UNREADABLE
-from tasks.data.formats.pictures import picture
+from tasks.data.formats.images import IMAGE_SUFFIXES, UNREADABLE, stored_image
 from tasks.data.formats.texts import TEXT_SUFFIXES, text
 from tasks.data.layouts.layout import Rows, named_classes
 from tasks.data.manifest import AUDIO_COLUMN, IMAGE_COLUMN, SPLIT_OF, SPLITS, TEXT_COLUMN, Feature
@@ -25,7 +24,7 @@ from tasks.refs import Modality, Problem
 
 PIECE_BYTES = 16 * 2**20
 MOST_ROWS = 512
-"""A worker holds one piece: bounded in bytes for photographs, in rows for icons, and alike for few files
+"""A worker holds one partition: bounded in bytes for photographs, in rows for icons, and alike for few files
 and for many, so that memory does not grow with a dataset."""
 
 LABEL_NAMES_FILES = ("label_names.json", "labels.json", "id2label.json")
@@ -90,7 +89,7 @@ class ImageForm:
     max_side_px: int
 
     def row(self, reader: Reader, path: str, label: Any) -> tuple[bytes, Any]:
-        return picture(reader.read(path), self.max_side_px).content, label
+        return stored_image(reader.read(path), self.max_side_px).content, label
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ class MediaRow:
 
 
 @dataclass(frozen=True)
-class MediaPiece:
+class MediaPartition:
     """Files that become one shard."""
 
     split: str
@@ -149,15 +148,15 @@ class MediaPiece:
             labels.append(label)
         yield Rows(media_table(self.layout, ids, contents, labels), faults)
 
-    def halved(self) -> Sequence[MediaPiece]:
+    def halved(self) -> Sequence[MediaPartition]:
         middle = len(self.paths) // 2
         return [self._part(slice(None, middle)), self._part(slice(middle, None))] if middle else []
 
     def names(self) -> Sequence[str]:
         return self.paths
 
-    def _part(self, part: slice) -> MediaPiece:
-        return MediaPiece(
+    def _part(self, part: slice) -> MediaPartition:
+        return MediaPartition(
             self.split, self.paths[part], self.labels[part], self.reader, self.form, self.layout
         )
 
@@ -202,23 +201,23 @@ def _suffix(path: str) -> str:
     return splitext(path)[1].lower()  # several times as fast as pathlib, and paths may be many
 
 
-def pieces(
+def partitions(
     source: Source, rows: Iterable[MediaRow], form: Form, layout: pa.Schema, config: IngestConfig
-) -> list[MediaPiece]:
-    """Rows in order of split and path, cut into pieces."""
+) -> list[MediaPartition]:
+    """Rows in order of split and path, cut into partitions."""
     ordered = sorted(rows, key=lambda row: (SPLITS.index(row.split), row.path))
-    found: list[MediaPiece] = []
+    found: list[MediaPartition] = []
     start = 0
     size = 0
     for place, row in enumerate(ordered):
         bytes_ = _stored_bytes(source, row.path, config)
         full = place - start == MOST_ROWS or size + bytes_ > PIECE_BYTES
         if place > start and (full or row.split != ordered[start].split):
-            found.append(_piece(source, ordered[start:place], form, layout))
+            found.append(_partition(source, ordered[start:place], form, layout))
             start, size = place, 0
         size += bytes_
     if ordered:
-        found.append(_piece(source, ordered[start:], form, layout))
+        found.append(_partition(source, ordered[start:], form, layout))
     return found
 
 
@@ -232,9 +231,9 @@ def _stored_bytes(source: Source, path: str, config: IngestConfig) -> int:
     return min(4 * size, 3 * pixels) if suffix in IMAGE_SUFFIXES else size
 
 
-def _piece(source: Source, part: Sequence[MediaRow], form: Form, layout: pa.Schema) -> MediaPiece:
+def _partition(source: Source, part: Sequence[MediaRow], form: Form, layout: pa.Schema) -> MediaPartition:
     paths, labels = tuple(row.path for row in part), tuple(row.label for row in part)
-    return MediaPiece(part[0].split, paths, labels, source.reader, form, layout)
+    return MediaPartition(part[0].split, paths, labels, source.reader, form, layout)
 
 
 def split_of(path: str) -> str:

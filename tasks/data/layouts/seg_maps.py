@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.config import IngestConfig
-from tasks.data.formats.images import open_image, png
-from tasks.data.formats.pictures import MAX_PIXELS, picture
+from tasks.data.formats.images import MAX_PIXELS, open_image, png, stored_image
 from tasks.data.layouts.examples import CLASSES, encoded, example_image, example_places
 from tasks.data.layouts.exported import ExportedRow, Names, json_list, rows_of
 from tasks.data.layouts.layout import Contents, File, StoredVersion
@@ -24,7 +23,7 @@ from tasks.data.layouts.media_rows import (
     feature_of,
     is_unlabelled,
     media_paths,
-    pieces,
+    partitions,
     split_of,
 )
 from tasks.data.listed import listed
@@ -65,7 +64,7 @@ class SegMapForm:
     def row(self, reader: Reader, path: str, label: str | None) -> tuple[bytes, bytes | None]:
         content = reader.read(path)
         if label is None:
-            return picture(content, self.max_side_px).content, None
+            return stored_image(content, self.max_side_px).content, None
         try:
             values = seg_map(reader.read(label))
             places = self._places(values)
@@ -78,7 +77,7 @@ class SegMapForm:
         except (ValueError, SyntaxError, EOFError) as error:
             raise ValueError(f"its map {label}: {error}") from None
         height, width = values.shape
-        found = picture(content, self.max_side_px, (width, height))
+        found = stored_image(content, self.max_side_px, (width, height))
         stored = Image.fromarray(places)
         if found.size != found.full_size:
             stored = stored.resize(found.size, Image.Resampling.NEAREST)
@@ -180,7 +179,7 @@ class SegMaps:
             features=features,
             label=SEG_MAP_COLUMN,
             classes=classes,
-            pieces=pieces(source, rows.values(), form, layout, config),
+            partitions=partitions(source, rows.values(), form, layout, config),
             unlabelled=sum(row.label is None for row in rows.values()),
             parameters={"class_ids": ids},
         )

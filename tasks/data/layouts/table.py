@@ -9,7 +9,7 @@ from tasks.data.config import IngestConfig
 from tasks.data.layouts.examples import CLASSES, example_places
 from tasks.data.layouts.layout import Contents, File, StoredVersion
 from tasks.data.layouts.table_export import exported
-from tasks.data.layouts.table_rows import RowForm, pieces
+from tasks.data.layouts.table_rows import RowForm, partitions
 from tasks.data.layouts.table_source import (
     classes_of,
     columns_file,
@@ -96,7 +96,7 @@ class Table:
             features=features,
             label=label,
             classes=classes,
-            pieces=pieces(survey.parts, {path: split_of(path) for path in paths}, files, form),
+            partitions=partitions(survey.spans, {path: split_of(path) for path in paths}, files, form),
             unlabelled=survey.columns[label].missing if label else 0,
             parameters={
                 "label": label or left_out,

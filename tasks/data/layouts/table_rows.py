@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tasks.data.formats.table_files import divided
 from tasks.data.layouts.layout import Rows
-from tasks.data.layouts.table_parts import SHARD_BYTES, SHARD_ROWS, Files, Part
+from tasks.data.layouts.table_spans import SHARD_BYTES, SHARD_ROWS, Files, FileSpan
 from tasks.data.layouts.table_values import as_numbers, as_words, plain
 from tasks.errors import InvalidData
 
@@ -64,17 +64,17 @@ class RowForm:
 
 
 @dataclass(frozen=True)
-class TablePiece:
-    """Rows of one split: a part of a file, or several small files that make one shard.
+class TablePartition:
+    """Rows of one split: a span of a file, or several small files that make one shard.
 
     Attributes:
         split: The split.
-        parts: What is read, in order.
+        spans: What is read, in order.
         cuts: Rows of each shard.
     """
 
     split: str
-    parts: tuple[Part, ...]
+    spans: tuple[FileSpan, ...]
     cuts: tuple[int, ...]
     files: Files
     form: RowForm
@@ -87,66 +87,70 @@ class TablePiece:
         done = 0
         for table in divided(self._tables(), self.cuts):
             if done == len(self.cuts) or table.num_rows != self.cuts[done]:
-                raise changed(self.parts[-1].path)
+                raise changed(self.spans[-1].path)
             done += 1
             yield Rows(table)
         if done < len(self.cuts):
-            raise changed(self.parts[-1].path)
+            raise changed(self.spans[-1].path)
 
     def _tables(self) -> Iterator[pa.Table]:
         wanted = list(self.form.origins.values())
         if self.form.id_column is not None:
             wanted.append(self.form.id_column)
-        for part in self.parts:
-            row = part.first_row
-            for table in self.files.batches(part, wanted):
-                yield self.form.rows(table, part.path, row)
+        for span in self.spans:
+            row = span.first_row
+            for table in self.files.batches(span, wanted):
+                yield self.form.rows(table, span.path, row)
                 row += table.num_rows
 
-    def halved(self) -> Sequence[TablePiece]:
-        if len(self.parts) < 2:
+    def halved(self) -> Sequence[TablePartition]:
+        if len(self.spans) < 2:
             return ()
-        middle = len(self.parts) // 2
-        halves = self.parts[:middle], self.parts[middle:]
-        return [replace(self, parts=half, cuts=(sum(part.rows for part in half),)) for half in halves]
+        middle = len(self.spans) // 2
+        halves = self.spans[:middle], self.spans[middle:]
+        return [replace(self, spans=half, cuts=(sum(span.rows for span in half),)) for half in halves]
 
     def names(self) -> Sequence[str]:
-        return list(dict.fromkeys(part.path for part in self.parts))
+        return list(dict.fromkeys(span.path for span in self.spans))
 
 
-def pieces(parts: Sequence[Part], splits: Mapping[str, str], files: Files, form: RowForm) -> list[TablePiece]:
-    """Parts in their order, small files together.
+def partitions(
+    spans: Sequence[FileSpan], splits: Mapping[str, str], files: Files, form: RowForm
+) -> list[TablePartition]:
+    """Spans in their order, small files together.
 
     Args:
-        parts: As the survey found them.
+        spans: As the survey found them.
         splits: Split by path.
         files: How they are read.
         form: What becomes of the rows.
     """
-    made: list[TablePiece] = []
-    together: list[Part] = []
+    made: list[TablePartition] = []
+    together: list[FileSpan] = []
     rows = size = 0
-    for part in parts:
+    for span in spans:
         fits = (
             together
-            and splits[together[-1].path] == splits[part.path]
-            and len(together[-1].cuts) == len(part.cuts) == 1
-            and rows + part.rows <= SHARD_ROWS
-            and size + part.bytes <= SHARD_BYTES
+            and splits[together[-1].path] == splits[span.path]
+            and len(together[-1].cuts) == len(span.cuts) == 1
+            and rows + span.rows <= SHARD_ROWS
+            and size + span.bytes <= SHARD_BYTES
         )
         if together and not fits:
-            made.append(_piece(together, splits, files, form))
+            made.append(_partition(together, splits, files, form))
             together, rows, size = [], 0, 0
-        together.append(part)
-        rows, size = rows + part.rows, size + part.bytes
+        together.append(span)
+        rows, size = rows + span.rows, size + span.bytes
     if together:
-        made.append(_piece(together, splits, files, form))
+        made.append(_partition(together, splits, files, form))
     return made
 
 
-def _piece(parts: Sequence[Part], splits: Mapping[str, str], files: Files, form: RowForm) -> TablePiece:
-    cuts = parts[0].cuts if len(parts) == 1 else (sum(part.rows for part in parts),)
-    return TablePiece(splits[parts[0].path], tuple(parts), cuts, files, form)
+def _partition(
+    spans: Sequence[FileSpan], splits: Mapping[str, str], files: Files, form: RowForm
+) -> TablePartition:
+    cuts = spans[0].cuts if len(spans) == 1 else (sum(span.rows for span in spans),)
+    return TablePartition(splits[spans[0].path], tuple(spans), cuts, files, form)
 
 
 def changed(path: str) -> InvalidData:

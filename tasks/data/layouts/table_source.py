@@ -16,7 +16,7 @@ from tasks.data.formats.csv_cells import freed_cell
 from tasks.data.formats.table_files import TABLE_SUFFIXES, column_names, is_parquet
 from tasks.data.layouts.layout import INTEGER, named_classes
 from tasks.data.layouts.media_rows import label_names
-from tasks.data.layouts.table_parts import Files
+from tasks.data.layouts.table_spans import Files
 from tasks.data.layouts.table_survey import Column, Measure, Survey
 from tasks.data.layouts.table_values import as_words, plain
 from tasks.data.listed import listed
@@ -193,7 +193,7 @@ def refuse_repeated_ids(survey: Survey, files: Files, id_column: str | None) -> 
         return
     # Two ids may have one hash, though hardly ever: so the ids themselves are compared.
     rows_of: dict[str, list[str]] = {}
-    for part in survey.parts:
+    for part in survey.spans:
         row = part.first_row
         for table in files.batches(part, [id_column]):
             ids = as_words(plain(table[id_column], id_column, part.path)).to_pandas().to_numpy(object)

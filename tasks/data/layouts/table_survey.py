@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 from tasks.data.formats.csv_blocks import CsvRange, NotPlainError, line_start
 from tasks.data.formats.csv_files import CsvFile
 from tasks.data.formats.table_files import csv_file, is_parquet, parquet_file, read_batches
-from tasks.data.layouts.table_parts import (
+from tasks.data.layouts.table_spans import (
     RANGE_BYTES,
     Cutter,
     Files,
-    Part,
+    FileSpan,
     byte_ranges,
     check_columns,
     row_group_ranges,
@@ -113,26 +113,26 @@ class Survey:
     """What is known after the first pass.
 
     Attributes:
-        parts: The rows, file after file.
+        spans: The rows, file after file.
         columns: What was found of each column that was measured.
         ids: uint64 [rows], a hash of each row's id; None where rows have none.
-        rest: What follows in the file, if this is a part of a text file.
+        rest: What follows in the file, if this is a span of a text file.
     """
 
-    parts: tuple[Part, ...]
+    spans: tuple[FileSpan, ...]
     columns: dict[str, Column]
     ids: np.ndarray | None = None
     rest: CsvRange | None = None
 
     @property
     def rows(self) -> int:
-        return sum(part.rows for part in self.parts)
+        return sum(span.rows for span in self.spans)
 
     def moved(self, rows: int, lines: int) -> Survey:
         """The same further on in its file, after so many rows and lines."""
-        parts = tuple(part.moved(rows, lines) for part in self.parts)
+        spans = tuple(span.moved(rows, lines) for span in self.spans)
         return replace(
-            self, parts=parts, columns={name: one.moved(rows) for name, one in self.columns.items()}
+            self, spans=spans, columns={name: one.moved(rows) for name, one in self.columns.items()}
         )
 
 
@@ -152,22 +152,22 @@ def surveyed(
     sizes = dict(zip(source.paths, source.sizes.tolist(), strict=True))
     job = _Job(files, (), dict(measures), id_column)
     jobs: list[_Job] = []
-    together: list[Part] = []
+    together: list[FileSpan] = []
     size = 0
     for path in paths:
         if together and size + sizes[path] > TASK_BYTES:
-            jobs.append(replace(job, parts=tuple(together)))
+            jobs.append(replace(job, spans=tuple(together)))
             together, size = [], 0
         if sizes[path] <= RANGE_BYTES:
-            together.append(Part(path))
+            together.append(FileSpan(path))
             size += sizes[path]
         elif is_parquet(path):
-            jobs.extend(replace(job, parts=(part,)) for part in row_group_ranges(files.reader, path))
+            jobs.extend(replace(job, spans=(span,)) for span in row_group_ranges(files.reader, path))
         else:
             ranges = byte_ranges(files, path, sizes[path])
-            jobs.extend(replace(job, parts=(part,), guess=number) for number, part in enumerate(ranges))
+            jobs.extend(replace(job, spans=(span,), guess=number) for number, span in enumerate(ranges))
     if together:
-        jobs.append(replace(job, parts=tuple(together)))
+        jobs.append(replace(job, spans=tuple(together)))
     return _joined(_settled(jobs, map_partitions(_look, jobs, client), client), measures)
 
 
@@ -185,16 +185,16 @@ def _settled(jobs: Sequence[_Job], looks: Sequence[Survey | None], client: Clien
         if job.guess is None:
             surveys.append(survey)
             continue
-        part = job.parts[0]
-        assert isinstance(part.range, CsvRange)
+        span = job.spans[0]
+        assert isinstance(span.range, CsvRange)
         if job.guess == 0:
-            rest, rows = part.range, 0
+            rest, rows = span.range, 0
         elif rest is None:
             continue  # it is looked at again, with what is before it
-        lines = rest.line - part.range.line
+        lines = rest.line - span.range.line
         if survey is None or survey.rest is None:
-            whole = replace(part, first_row=rows, range=replace(rest, end=sys.maxsize))
-            again[len(surveys)] = replace(job, parts=(whole,), guess=None)
+            whole = replace(span, first_row=rows, range=replace(rest, end=sys.maxsize))
+            again[len(surveys)] = replace(job, spans=(whole,), guess=None)
             surveys.append(None)
             rest = None
         else:
@@ -214,68 +214,68 @@ def _joined(surveys: Sequence[Survey], measures: Mapping[str, Measure]) -> Surve
             columns[name].add(column, measures[name].most_values)
     hashes = [survey.ids for survey in surveys if survey.ids is not None]
     ids = np.concatenate(hashes) if hashes else None
-    return Survey(tuple(part for survey in surveys for part in survey.parts), columns, ids)
+    return Survey(tuple(span for survey in surveys for span in survey.spans), columns, ids)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Parts to look at; `guess` is the number of a range of bytes in its file, from 0."""
+    """Spans to look at; `guess` is the number of a range of bytes in its file, from 0."""
 
     files: Files
-    parts: tuple[Part, ...]
+    spans: tuple[FileSpan, ...]
     measures: dict[str, Measure]
     id_column: str | None
     guess: int | None = None
 
 
 def _look(job: _Job) -> Survey | None:
-    """What is in the parts; None for a range of bytes that is not plain."""
+    """What is in the spans; None for a range of bytes that is not plain."""
     if job.guess is None:
-        return _joined([_looked(job, part) for part in job.parts], job.measures)
+        return _joined([_looked(job, span) for span in job.spans], job.measures)
     try:
-        return _looked(job, job.parts[0])
+        return _looked(job, job.spans[0])
     except (NotPlainError, InvalidData):
         return None  # it is looked at again, by the reader that names faults
 
 
-def _looked(job: _Job, part: Part) -> Survey:
-    """A file, or a part of one."""
+def _looked(job: _Job, span: FileSpan) -> Survey:
+    """A file, or a span of one."""
     files = job.files
     wanted = list(job.measures)
     columns = {name: Column() for name in job.measures}
     hashes: list[np.ndarray] = []
     text: CsvFile | None = None
-    with files.reader.open(part.path) as file:
-        if is_parquet(part.path):
-            check_columns(files, parquet_file(file, part.path).schema_arrow.names, part.path)
+    with files.reader.open(span.path) as file:
+        if is_parquet(span.path):
+            check_columns(files, parquet_file(file, span.path).schema_arrow.names, span.path)
             file.seek(0)
-            tables = read_batches(file, part.path, wanted, part.range)  # type: ignore[arg-type]
+            tables = read_batches(file, span.path, wanted, span.range)  # type: ignore[arg-type]
         else:
-            assert not isinstance(part.range, tuple)
-            where = part.range
+            assert not isinstance(span.range, tuple)
+            where = span.range
             if where and job.guess is not None:
                 start = line_start(file, where.start) if job.guess else where.start
                 end = line_start(file, where.end) if where.end != sys.maxsize else where.end
                 where = replace(where, start=start, end=max(start, end))
-            text = csv_file(file, part.path, where)
-            check_columns(files, text.names, part.path)
+            text = csv_file(file, span.path, where)
+            check_columns(files, text.names, span.path)
             plainly = text.tables(plain=job.guess is not None)
             tables = (files.cells(table, wanted) for table in plainly)
-        cutter = Cutter(part, text)
-        row = part.first_row
+        cutter = Cutter(span, text)
+        row = span.first_row
         for table in tables:
             for name, measure in job.measures.items():
-                values = plain(table[name], name, part.path)
-                _add(columns[name], values, measure, part.path, row)
+                values = plain(table[name], name, span.path)
+                _add(columns[name], values, measure, span.path, row)
                 if name == job.id_column:
                     texts = as_words(values).to_pandas().to_numpy(object)
                     hashes.append(pd.util.hash_array(texts, categorize=False))
             row += table.num_rows
             cutter.add(table)
-    parts = cutter.parts()
-    if not parts and part.range is None:
-        raise InvalidData(f"The file {part.path} has no rows", mend="check the export that wrote it")
-    return Survey(parts, columns, np.concatenate(hashes) if hashes else None, text.rest if text else None)
+    spans = cutter.spans()
+    if not spans and span.range is None:
+        raise InvalidData(f"The file {span.path} has no rows", mend="check the export that wrote it")
+    return Survey(spans, columns, np.concatenate(hashes) if hashes else None, text.rest if text else None)
 
 
 def _add(column: Column, values: pa.ChunkedArray, measure: Measure, path: str, row: int) -> None:

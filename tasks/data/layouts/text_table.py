@@ -12,7 +12,7 @@ from tasks.data.layouts.examples import example_files
 from tasks.data.layouts.layout import Contents, File, StoredVersion
 from tasks.data.layouts.media_rows import media_paths
 from tasks.data.layouts.table_export import exported
-from tasks.data.layouts.table_rows import RowForm, pieces
+from tasks.data.layouts.table_rows import RowForm, partitions
 from tasks.data.layouts.table_source import (
     classes_of,
     columns_file,
@@ -89,7 +89,7 @@ class TextTable:
             features=features,
             label=LABEL_COLUMN,
             classes=classes,
-            pieces=pieces(survey.parts, {path: split_of(path) for path in paths}, files, form),
+            partitions=partitions(survey.spans, {path: split_of(path) for path in paths}, files, form),
             unlabelled=survey.columns[label].missing,
             parameters={
                 "label": label,

@@ -23,6 +23,7 @@ from tasks.data.methods.log import Log
 from tasks.data.methods.lower_case import LowerCase
 from tasks.data.methods.method import (
     AudioMethod,
+    Fault,
     ImageMethod,
     Method,
     TableMethod,
@@ -74,6 +75,12 @@ _ALL: tuple[Method, ...] = (
 
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
+
+def menders(fault: Fault) -> list[str]:
+    """Names of the methods that mend what validation finds, the usual one first."""
+    return [name for name, method in METHODS.items() if method.mends == fault]
+
+
 if TYPE_CHECKING:
     PreprocessingMethod = StrEnum
 else:
@@ -90,4 +97,5 @@ __all__ = [
     "PreprocessingMethod",
     "TableMethod",
     "TextMethod",
+    "menders",
 ]

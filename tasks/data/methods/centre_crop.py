@@ -27,6 +27,7 @@ class CentreCrop(ImageMethod):
     name = "centre-crop"
     Parameters = CentreCropParameters
     sets_size = True
+    mends = "image size"
 
     def apply(self, image: Image.Image, parameters: CentreCropParameters, state: State) -> Image.Image:
         left, top = _corner(image.size, parameters)

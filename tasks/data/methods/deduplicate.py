@@ -18,6 +18,7 @@ class Deduplicate(TextMethod):
     name = "deduplicate"
     Parameters = DeduplicateParameters
     leaves_out = "copies"
+    mends = "copies"
 
     def apply(self, text: str, parameters: DeduplicateParameters, state: State) -> str:
         return text

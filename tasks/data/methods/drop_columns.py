@@ -24,6 +24,7 @@ class DropColumns(TableMethod):
 
     name = "drop-columns"
     Parameters = DropColumnsParameters
+    mends = "columns"
 
     def apply(self, frame: pd.DataFrame, parameters: DropColumnsParameters, state: State) -> pd.DataFrame:
         unknown = [column for column in parameters.columns if column not in frame.columns]

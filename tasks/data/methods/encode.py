@@ -55,7 +55,7 @@ class Encode(TableMethod):
     learns = True
 
     def summarise(self, question: Any, batch: Batch, parameters: EncodeParameters) -> Any:
-        from tasks.data.preparation.summaries import Tally
+        from tasks.data.methods.summaries import Tally
 
         frame: pd.DataFrame = batch.rows
         columns = chosen(frame, parameters.columns, self.name, numeric=False)
@@ -64,7 +64,7 @@ class Encode(TableMethod):
         return _sums(None, batch), {column: _sums(frame[column], batch) for column in columns}
 
     def learn(self, ask: Ask, like: Batch, parameters: EncodeParameters) -> State:
-        from tasks.data.preparation.summaries import MOST_VALUES, tallied
+        from tasks.data.methods.summaries import MOST_VALUES, tallied
 
         categories: dict[str, list[str]] = {}
         for column, tally in tallied(ask("values")).items():

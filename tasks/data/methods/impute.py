@@ -56,11 +56,11 @@ class Impute(TableMethod):
     name = "impute"
     Parameters = ImputeParameters
     learns = True
-    mends_missing_values = True
+    mends = "gaps"
     leaves_out = "missing values"
 
     def summarise(self, question: Any, batch: Batch, parameters: ImputeParameters) -> Any:
-        from tasks.data.preparation.summaries import ExactSum, Ranks, Tally, sampled
+        from tasks.data.methods.summaries import ExactSum, Ranks, Tally, sampled
 
         frame: pd.DataFrame = batch.rows
         if isinstance(question, Ranks):
@@ -79,7 +79,7 @@ class Impute(TableMethod):
         }
 
     def learn(self, ask: Ask, like: Batch, parameters: ImputeParameters) -> State:
-        from tasks.data.preparation.summaries import added, quantiles, tallied
+        from tasks.data.methods.summaries import added, quantiles, tallied
 
         columns = chosen(like.rows, parameters.columns, self.name)
         kinds = {column: is_numeric(like.rows[column]) for column in columns}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,9 +28,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
+    from tasks.data.formats.audio import Sound
     from tasks.data.formats.images import Header
 
 State = dict[str, Any]
+
+Fault = Literal["gaps", "columns", "copies", "image size", "sample rate", "channels"]
+"""What validation finds in data that a method may mend: gaps in columns; columns that are of no use, of which
+a method names those that it takes away in its parameter `columns`; equal rows; images that are too large;
+sounds of several rates, or numbers of channels."""
 
 Ask = Callable[[Any], Iterator[Any]]
 """Puts one question to all batches of training rows; their answers come one after the other."""
@@ -57,19 +63,6 @@ class Geometry:
 
 
 @dataclass(frozen=True)
-class Sound:
-    """Samples of a sound.
-
-    Attributes:
-        samples: float32 [frames, channels], -1 to 1.
-        rate_hz: Frames a second.
-    """
-
-    samples: np.ndarray
-    rate_hz: int
-
-
-@dataclass(frozen=True)
 class Batch:
     """Training rows, as the steps before leave them.
 
@@ -91,7 +84,8 @@ class Method:
     applies_to: ClassVar[Modality]
     Parameters: ClassVar[type[MethodParameters]]
     learns: ClassVar[bool] = False
-    mends_missing_values: ClassVar[bool] = False
+    mends: ClassVar[Fault | None] = None
+    """What validation lets through where this method comes next; `None` where that is nothing."""
     leaves_out: ClassVar[str] = ""
     """The reason that is counted for rows that do not come through; empty where all do."""
 

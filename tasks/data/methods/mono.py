@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import AudioMethod, MethodParameters, Sound, State
+from tasks.data.formats.audio import Sound
+from tasks.data.methods.method import AudioMethod, MethodParameters, State
 
 
 class MonoParameters(MethodParameters):
@@ -23,6 +24,7 @@ class Mono(AudioMethod):
     name = "mono"
     Parameters = MonoParameters
     sets_channels = True
+    mends = "channels"
 
     def apply(self, sound: Sound, parameters: MonoParameters, state: State) -> Sound:
         if sound.samples.shape[1] == 1:

@@ -55,7 +55,7 @@ class Outliers(TableMethod):
         return Scale().summarise(question, batch, ScaleParameters(columns=parameters.columns))
 
     def learn(self, ask: Ask, like: Batch, parameters: OutliersParameters) -> State:
-        from tasks.data.preparation.summaries import added, quantiles
+        from tasks.data.methods.summaries import added, quantiles
 
         columns = chosen(like.rows, parameters.columns, self.name, numeric=True)
         low: dict[str, float] = {}

@@ -6,7 +6,8 @@ from math import gcd
 
 from pydantic import Field
 
-from tasks.data.methods.method import AudioMethod, MethodParameters, Sound, State
+from tasks.data.formats.audio import Sound
+from tasks.data.methods.method import AudioMethod, MethodParameters, State
 
 
 class ResampleParameters(MethodParameters):
@@ -21,6 +22,7 @@ class Resample(AudioMethod):
     name = "resample"
     Parameters = ResampleParameters
     sets_rate = True
+    mends = "sample rate"
 
     def apply(self, sound: Sound, parameters: ResampleParameters, state: State) -> Sound:
         if sound.rate_hz == parameters.rate_hz or not len(sound.samples):

@@ -30,6 +30,7 @@ class Resize(ImageMethod):
     name = "resize"
     Parameters = ResizeParameters
     sets_size = True
+    mends = "image size"
 
     def apply(self, image: Image.Image, parameters: ResizeParameters, state: State) -> Image.Image:
         from PIL import Image

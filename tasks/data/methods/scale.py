@@ -34,7 +34,7 @@ class Scale(TableMethod):
     learns = True
 
     def summarise(self, question: Any, batch: Batch, parameters: ScaleParameters) -> Any:
-        from tasks.data.preparation.summaries import ExactSum, Ranks, sampled
+        from tasks.data.methods.summaries import ExactSum, Ranks, sampled
 
         frame: pd.DataFrame = batch.rows
         if isinstance(question, Ranks):
@@ -56,7 +56,7 @@ class Scale(TableMethod):
             return {column: ExactSum((values - question[column]) ** 2) for column, values in present.items()}
 
     def learn(self, ask: Ask, like: Batch, parameters: ScaleParameters) -> State:
-        from tasks.data.preparation.summaries import added, quantiles
+        from tasks.data.methods.summaries import added, quantiles
 
         columns = chosen(like.rows, parameters.columns, self.name, numeric=True)
         found: dict[str, tuple[float, float]] = {}

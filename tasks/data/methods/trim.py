@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.data.methods.method import AudioMethod, MethodParameters, Sound, State
+from tasks.data.formats.audio import Sound
+from tasks.data.methods.method import AudioMethod, MethodParameters, State
 
 
 class TrimParameters(MethodParameters):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +17,9 @@ from tasks.data.config import SplitConfig
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, SPLITS, Manifest
 from tasks.data.partitions import Progress, each_partition, silent
-from tasks.data.preparation.parts import Part
+from tasks.data.preparation.partition import Partition
 from tasks.data.preparation.splits import divide
+from tasks.data.row_keys import content_keys
 from tasks.data.shards import Shard
 from tasks.errors import InvalidData, InvalidSettings
 
@@ -31,22 +32,14 @@ class Division:
     """The rows of the new version.
 
     Attributes:
-        parts: In the order of the splits; rows without a label are in none.
+        partitions: In the order of the splits; rows without a label are in none.
         unlabelled: How many rows have no label.
         folds: How many folds the training rows are in; 0: none.
     """
 
-    parts: list[Part]
+    partitions: list[Partition]
     unlabelled: int
     folds: int
-
-
-@dataclass(frozen=True)
-class _Look:
-    shard: Shard
-    group_by: str | None
-    keyed: bool
-    classed: bool
 
 
 @dataclass(frozen=True)
@@ -103,32 +96,33 @@ def divided(
     if keyed and config.group_by is not None:
         _check_group(config.group_by, manifest)
     classed = config.stratified and manifest.problem.is_classification
-    looks = [
-        _Look(shard, config.group_by, keyed and shard.file.split in trained, classed) for shard in shards
-    ]
+    cut_up = frozenset(trained if keyed else ())
+    look = partial(_look, group_by=config.group_by, cut_up=cut_up, classed=classed)
     seen: list[_Seen] = []
     # Filled as the answers come: rows may be so many that their keys should not lie here twice.
-    most = sum(look.shard.file.rows for look in looks if look.keyed)
+    most = sum(shard.file.rows for shard in shards if shard.file.split in cut_up)
     keys = np.empty(most, np.uint64)
     classes = np.empty(most if classed else 0, np.int32)
     rows_seen = 0
-    for done, one in enumerate(each_partition(_look, looks, client), 1):
+    for done, one in enumerate(each_partition(look, shards, client), 1):
         here = slice(rows_seen, rows_seen + len(one.keys))
         rows_seen = here.stop
         keys[here] = one.keys
         classes[here] = one.classes
         seen.append(replace(one, keys=keys[:0], classes=classes[:0]))
-        progress(done, len(looks))
+        progress(done, len(shards))
     keys, classes = keys[:rows_seen], classes[:rows_seen]
     _refuse_groupless(seen, config, where)
     unlabelled = sum(0 if one.labelled is None else int((~one.labelled).sum()) for one in seen)
     _refuse_unlabelled(shards, seen, where)
-    parts: list[Part] = []
+    partitions: list[Partition] = []
     if not keyed:
         for shard, one in zip(shards, seen, strict=True):
             rows = None if one.labelled is None else np.flatnonzero(one.labelled).astype(np.int32)
-            parts.append(Part(shard, "train" if shard.file.split in trained else shard.file.split, rows))
-        return Division(_ordered(parts), unlabelled, manifest.folds)
+            partitions.append(
+                Partition(shard, "train" if shard.file.split in trained else shard.file.split, rows)
+            )
+        return Division(_ordered(partitions), unlabelled, manifest.folds)
 
     splits = np.zeros(len(keys), np.int8)
     what = "rows" if config.group_by is None else "groups"
@@ -146,45 +140,44 @@ def divided(
         folds[train] = divide(keys[train], of_train, equal, config.seed + 1, "fold 0", what)
     del keys, classes
     start = 0
-    for look, one in zip(looks, seen, strict=True):
-        shard = look.shard
+    for shard, one in zip(shards, seen, strict=True):
         labelled = np.arange(shard.file.rows) if one.labelled is None else np.flatnonzero(one.labelled)
-        if not look.keyed:
+        if shard.file.split not in cut_up:
             rows = None if one.labelled is None else labelled.astype(np.int32)
-            parts.append(Part(shard, shard.file.split, rows))
+            partitions.append(Partition(shard, shard.file.split, rows))
             continue
         of_shard = slice(start, start + len(labelled))
         start += len(labelled)
         for place, split in enumerate(("train", *shares)):
             chosen = np.flatnonzero(splits[of_shard] == place)
             of_fold = folds[of_shard][chosen] if folds is not None and split == "train" else None
-            parts.append(Part(shard, split, labelled[chosen].astype(np.int32), of_fold))
-    return Division(_ordered(parts), unlabelled, new_folds or manifest.folds)
+            partitions.append(Partition(shard, split, labelled[chosen].astype(np.int32), of_fold))
+    return Division(_ordered(partitions), unlabelled, new_folds or manifest.folds)
 
 
-def _ordered(parts: Sequence[Part]) -> list[Part]:
-    full = [part for part in parts if part.count]
-    return sorted(full, key=lambda part: (SPLITS.index(part.split), part.shard.file.path))
+def _ordered(partitions: Sequence[Partition]) -> list[Partition]:
+    full = [partition for partition in partitions if partition.count]
+    return sorted(full, key=lambda partition: (SPLITS.index(partition.split), partition.shard.file.path))
 
 
-def _look(look: _Look) -> _Seen:
-    """Look through the rows of one shard."""
-    shard, manifest = look.shard, look.shard.manifest
+def _look(shard: Shard, group_by: str | None, cut_up: frozenset[str], classed: bool) -> _Seen:
+    """Look through the rows of one shard, and at their contents if its split is one that is cut up."""
+    manifest, keyed = shard.manifest, shard.file.split in cut_up
     columns = manifest.label_columns or [ID_COLUMN]
-    if look.keyed:
+    if keyed:
         features = [feature.name for feature in manifest.features]
-        grouped_files = look.group_by is not None and not manifest.problem.is_table
+        grouped_files = group_by is not None and not manifest.problem.is_table
         columns = [ID_COLUMN, *([] if grouped_files else features), *manifest.label_columns]
     table = shard.read(columns)
     there = _labelled(table, manifest)
     labelled = None if there.all() else there
     classes = np.empty(0, np.int32)
-    if not look.keyed:
+    if not keyed:
         return _Seen(labelled, np.empty(0, np.uint64), classes, ([], 0))
     if labelled is not None:
         table = table.filter(pa.array(labelled))
-    keys, groupless = _keys(table, manifest, look.group_by)
-    if look.classed:
+    keys, groupless = _keys(table, manifest, group_by)
+    if classed:
         classes = table[manifest.label].to_numpy().astype(np.int32)
     return _Seen(labelled, keys, classes, groupless)
 
@@ -216,18 +209,7 @@ def _keys(
         names = table[ID_COLUMN].filter(pa.array(lone)).slice(0, 5).to_pylist()
         keys = pd.util.hash_pandas_object(groups, index=False).to_numpy(np.uint64)
         return keys, (names, int(lone.sum()))
-    if manifest.problem.is_table:
-        frame = table.select([feature.name for feature in manifest.features]).to_pandas()
-        return pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64), ([], 0)
-    column = table[manifest.features[0].name]
-    if pa.types.is_struct(column.type):
-        column = pc.struct_field(column, "bytes")
-    digests = b"".join(
-        hashlib.sha256(memoryview(content.as_buffer())).digest()[:8]
-        for chunk in column.chunks
-        for content in chunk
-    )
-    return np.frombuffer(digests, np.uint64), ([], 0)
+    return content_keys(table, manifest), ([], 0)
 
 
 def _group(pattern: re.Pattern[str], name: str) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tasks.data.config import StepConfig
 from tasks.data.manifest import FittedStep
 from tasks.data.methods import METHODS, TextMethod
 from tasks.data.partitions import each_partition
-from tasks.data.preparation.parts import Part, cut
+from tasks.data.preparation.partition import Partition, cut
 from tasks.data.preparation.prepared import batch_of, empty_batch, row_keys
 from tasks.errors import InvalidData
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
     from distributed import Client
 
 BYTES_AT_ONCE = 128 * 2**20
-"""What the rows of one part may come to in a worker."""
+"""What the rows of one partition may come to in a worker."""
 
 
 def fitted(
-    parts: list[Part], steps: Sequence[StepConfig], client: Client | None, done: Callable[[], None]
-) -> tuple[list[FittedStep], list[Part], dict[str, int]]:
+    partitions: list[Partition], steps: Sequence[StepConfig], client: Client | None, done: Callable[[], None]
+) -> tuple[list[FittedStep], list[Partition], dict[str, int]]:
     """Fit step by step: each learns from the training rows as the steps before it leave them.
 
     Args:
-        parts: All rows of the new version.
+        partitions: All rows of the new version.
         steps: As planned.
         client: Dask client, or None.
-        done: Called after each part of a round.
+        done: Called after each partition of a round.
 
     Returns:
         The steps, the rows without those that are copies of others, and how many are left out as such.
     """
-    manifest = parts[0].shard.manifest
+    manifest = partitions[0].shard.manifest
     found: list[FittedStep] = []
     left_out: dict[str, int] = {}
     for step in steps:
@@ -46,25 +46,25 @@ def fitted(
         state: dict[str, Any] = {}
         if method.learns:
             like = empty_batch(manifest, found)
-            train = [part for part in parts if part.split == "train"]
+            train = [partition for partition in partitions if partition.split == "train"]
             train = cut(train, rows_at_once(like.rows.shape[1])) if manifest.problem.is_table else train
 
-            def ask(question: Any, train: list[Part] = train, step: StepConfig = step) -> Iterator[Any]:
+            def ask(question: Any, train: list[Partition] = train, step: StepConfig = step) -> Iterator[Any]:
                 before = tuple(found)
-                asked = (_Question(part, before, step, question) for part in train)
-                for answer in each_partition(_answer, asked, client):
+                asked = partial(_answer, before=before, step=step, question=question)
+                for answer in each_partition(asked, train, client):
                     done()
                     yield answer
 
             state = method.learn(ask, like, parameters)
         if isinstance(method, TextMethod) and method.leaves_out:
-            before = sum(part.count for part in parts)
-            parts = _without_copies(parts, found, client, done)
+            before = sum(partition.count for partition in partitions)
+            partitions = _without_copies(partitions, found, client, done)
             left_out[method.leaves_out] = (
-                left_out.get(method.leaves_out, 0) + before - sum(part.count for part in parts)
+                left_out.get(method.leaves_out, 0) + before - sum(partition.count for partition in partitions)
             )
         found.append(FittedStep(method=method.name, parameters=step.parameters, state=state))
-    return found, parts, {reason: count for reason, count in left_out.items() if count}
+    return found, partitions, {reason: count for reason, count in left_out.items() if count}
 
 
 def rows_at_once(columns: int) -> int:
@@ -72,51 +72,36 @@ def rows_at_once(columns: int) -> int:
     return max(256, BYTES_AT_ONCE // (8 * max(1, columns)))
 
 
-@dataclass(frozen=True)
-class _Question:
-    part: Part
-    before: tuple[FittedStep, ...]
-    step: StepConfig
-    question: Any
-
-
-def _answer(asked: _Question) -> Any:
-    method = METHODS[asked.step.method]
-    parameters = method.Parameters.model_validate(asked.step.parameters)
-    return method.summarise(asked.question, batch_of(asked.part, asked.before), parameters)
-
-
-@dataclass(frozen=True)
-class _Keyed:
-    part: Part
-    steps: tuple[FittedStep, ...]
-
-
-def _row_keys(work: _Keyed) -> np.ndarray:
-    return row_keys(work.part, work.steps)
+def _answer(partition: Partition, before: tuple[FittedStep, ...], step: StepConfig, question: Any) -> Any:
+    method = METHODS[step.method]
+    parameters = method.Parameters.model_validate(step.parameters)
+    return method.summarise(question, batch_of(partition, before), parameters)
 
 
 def _without_copies(
-    parts: Sequence[Part], steps: Sequence[FittedStep], client: Client | None, done: Callable[[], None]
-) -> list[Part]:
-    """The rows without those that equal an earlier one; the parts are in the order of the splits."""
+    partitions: Sequence[Partition],
+    steps: Sequence[FittedStep],
+    client: Client | None,
+    done: Callable[[], None],
+) -> list[Partition]:
+    """The rows without those that equal an earlier one; the partitions are in the order of the splits."""
     keys = []
-    for of_part in each_partition(_row_keys, [_Keyed(part, tuple(steps)) for part in parts], client):
+    for of_partition in each_partition(partial(row_keys, steps=tuple(steps)), partitions, client):
         done()
-        keys.append(of_part)
+        keys.append(of_partition)
     together = np.concatenate(keys)
     first = np.zeros(len(together), bool)
     first[np.unique(together, return_index=True)[1]] = True
-    kept: list[Part] = []
+    kept: list[Partition] = []
     start = 0
-    for part in parts:
-        here = first[start : start + part.count]
-        start += part.count
+    for partition in partitions:
+        here = first[start : start + partition.count]
+        start += partition.count
         if here.all():
-            kept.append(part)
+            kept.append(partition)
         elif here.any():
-            kept.append(part.only(np.flatnonzero(here)))
-    lost = {part.split for part in parts} - {part.split for part in kept}
+            kept.append(partition.only(np.flatnonzero(here)))
+    lost = {partition.split for partition in partitions} - {partition.split for partition in kept}
     if lost:
         raise InvalidData(
             f"Every row of {', '.join(sorted(lost))} is a copy of a row in another split",

@@ -1,8 +1,7 @@
-"""The rows of one part after the steps: what a worker does while a version is made."""
+"""The rows of one partition after the steps: what a worker does while a version is made."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,15 +13,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.data.formats.audio import Sound, decoded, flac
 from tasks.data.formats.images import UNREADABLE, is_plain, open_image, plain, plain_png_header, png
-from tasks.data.formats.sounds import decoded, flac
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FittedStep, Manifest
 from tasks.data.methods import AudioMethod, ImageMethod, TableMethod, TextMethod
-from tasks.data.methods.method import Batch, Geometry, Sound
+from tasks.data.methods.method import Batch, Geometry
 from tasks.data.preparation.geometry import moved_map, moved_objects
-from tasks.data.preparation.parts import NEW_FOLD, Part
+from tasks.data.preparation.partition import NEW_FOLD, Partition
 from tasks.data.preparation.preprocessing import BoundStep, applied, bound_steps
 from tasks.data.read import features_of
+from tasks.data.row_keys import digest_keys
 from tasks.data.shards import media_table, schema
 from tasks.errors import InvalidData
 from tasks.refs import Problem
@@ -48,21 +48,23 @@ class Prepared:
     shapes: set[tuple[int, int, str]] = field(default_factory=set)
 
 
-def prepared(part: Part, steps: Sequence[FittedStep], features: tuple[Feature, ...], folds: bool) -> Prepared:
-    """Apply the steps to the rows of a part.
+def prepared(
+    partition: Partition, steps: Sequence[FittedStep], features: tuple[Feature, ...], folds: bool
+) -> Prepared:
+    """Apply the steps to the rows of a partition.
 
     Args:
-        part: The rows.
+        partition: The rows.
         steps: Fitted, in order.
         features: The columns after them.
         folds: Whether the new version has a column of folds.
     """
-    manifest = part.shard.manifest
+    manifest = partition.shard.manifest
     layout = schema(manifest.problem, features, manifest.label, manifest.classes)
     if manifest.problem.is_table:
-        result, table = _prepared_table(part, steps, layout)
+        result, table = _prepared_table(partition, steps, layout)
     else:
-        table = part.read()
+        table = partition.read()
         ids, labels = table[ID_COLUMN].to_pylist(), table[manifest.label]
         if manifest.problem.modality == "image":
             result = _prepared_images(table, steps, manifest, layout)
@@ -77,18 +79,18 @@ def prepared(part: Part, steps: Sequence[FittedStep], features: tuple[Feature, .
     return result
 
 
-def batch_of(part: Part, steps: Sequence[FittedStep]) -> Batch:
-    """The rows of a part as the next step is to learn from them."""
-    manifest = part.shard.manifest
+def batch_of(partition: Partition, steps: Sequence[FittedStep]) -> Batch:
+    """The rows of a partition as the next step is to learn from them."""
+    manifest = partition.shard.manifest
     if manifest.problem.is_table:
         # Without the ids, which take as long to read as several features.
         names = [feature.name for feature in manifest.features]
-        frame, table, _ = _frame(part, steps, [*names, *manifest.label_columns])
+        frame, table, _ = _frame(partition, steps, [*names, *manifest.label_columns])
         if not manifest.label:
             return Batch(frame)
         labels = table[manifest.label].to_numpy().astype(np.float64)
         return Batch(frame, labels, manifest.classes)
-    table = part.read()
+    table = partition.read()
     rows: Iterator[Any]
     if manifest.problem.modality == "image":
         rows = _images(table, manifest, steps)
@@ -108,37 +110,36 @@ def empty_batch(manifest: Manifest, steps: Sequence[FittedStep]) -> Batch:
     return Batch(frame, np.empty(0) if manifest.label else None, manifest.classes)
 
 
-def row_keys(part: Part, steps: Sequence[FittedStep]) -> np.ndarray:
+def row_keys(partition: Partition, steps: Sequence[FittedStep]) -> np.ndarray:
     """uint64 [rows]: equal for texts that are equal after the steps."""
-    manifest = part.shard.manifest
-    texts = _texts(part.read(), manifest, steps)
-    digests = b"".join(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8] for text in texts)
-    return np.frombuffer(digests, np.uint64)
+    manifest = partition.shard.manifest
+    texts = _texts(partition.read(), manifest, steps)
+    return digest_keys(text.encode("utf-8", "surrogatepass") for text in texts)
 
 
 def _frame(
-    part: Part, steps: Sequence[FittedStep], columns: list[str] | None = None
+    partition: Partition, steps: Sequence[FittedStep], columns: list[str] | None = None
 ) -> tuple[pd.DataFrame, pa.Table, Counter[str]]:
     """Features after the steps, the stored rows that came through, and why others did not."""
-    table = part.read(columns)
-    frame = features_of(table, part.shard.manifest)
+    table = partition.read(columns)
+    frame = features_of(table, partition.shard.manifest)
     try:
-        return _prepared_frame(frame, table, part, steps)
+        return _prepared_frame(frame, table, partition, steps)
     except InvalidData:
         # Once more with the ids for index, which cost too much where nothing is wrong: by them the
         # message names the row.
-        table = part.read()
-        frame = features_of(table, part.shard.manifest).set_axis(table[ID_COLUMN].to_pandas(), axis=0)
-        _prepared_frame(frame, table, part, steps)
+        table = partition.read()
+        frame = features_of(table, partition.shard.manifest).set_axis(table[ID_COLUMN].to_pandas(), axis=0)
+        _prepared_frame(frame, table, partition, steps)
         raise
 
 
 def _prepared_frame(
-    frame: pd.DataFrame, table: pa.Table, part: Part, steps: Sequence[FittedStep]
+    frame: pd.DataFrame, table: pa.Table, partition: Partition, steps: Sequence[FittedStep]
 ) -> tuple[pd.DataFrame, pa.Table, Counter[str]]:
     left_out: Counter[str] = Counter()
     for method, parameters, state in bound_steps(steps, TableMethod):
-        gone = method.left_out(frame, parameters, state, training=part.split == "train")
+        gone = method.left_out(frame, parameters, state, training=partition.split == "train")
         if gone is not None and gone.any():
             left_out[method.leaves_out] += int(gone.sum())
             table = table.filter(pa.array(~gone))
@@ -147,9 +148,11 @@ def _prepared_frame(
     return frame, table, left_out
 
 
-def _prepared_table(part: Part, steps: Sequence[FittedStep], layout: pa.Schema) -> tuple[Prepared, pa.Table]:
-    manifest = part.shard.manifest
-    frame, table, left_out = _frame(part, steps)
+def _prepared_table(
+    partition: Partition, steps: Sequence[FittedStep], layout: pa.Schema
+) -> tuple[Prepared, pa.Table]:
+    manifest = partition.shard.manifest
+    frame, table, left_out = _frame(partition, steps)
     columns = [table[ID_COLUMN]]
     gaps: Counter[str] = Counter()
     for name in frame.columns:

@@ -21,7 +21,7 @@ from tasks.data.methods import METHODS
 from tasks.data.partitions import Progress, each_partition, silent
 from tasks.data.preparation.division import divided
 from tasks.data.preparation.fitting import BYTES_AT_ONCE, fitted, rows_at_once
-from tasks.data.preparation.parts import Part, cut
+from tasks.data.preparation.partition import Partition, cut
 from tasks.data.preparation.plan import planned_steps
 from tasks.data.preparation.prepared import empty_batch, prepared
 from tasks.data.shards import ShardTarget
@@ -68,20 +68,28 @@ def preprocess(
     shards = store.shards(manifest)
     track = _Track(progress, len(shards) * (2 + sum(METHODS[step.method].learns for step in steps)))
     division = divided(shards, manifest, config.split, client, lambda done, total: track.step())
-    fit, parts, left_out = fitted(division.parts, steps, client, track.step)
+    fit, partitions, left_out = fitted(division.partitions, steps, client, track.step)
     if division.unlabelled:
         left_out[UNLABELLED] = division.unlabelled
     features = _result_features(manifest, fit, division.folds)
-    parts = cut(parts, _rows_of_a_shard(manifest, features, fit))
+    partitions = cut(partitions, _rows_of_a_shard(manifest, features, fit))
     with store.writer(ref.name) as writer:
-        counts = Counter(part.split for part in parts)
+        counts = Counter(partition.split for partition in partitions)
         seen: Counter[str] = Counter()
         jobs = []
-        for part in parts:
-            place = seen[part.split]
-            seen[part.split] += 1
+        for partition in partitions:
+            place = seen[partition.split]
+            seen[partition.split] += 1
             jobs.append(
-                _Job(part, tuple(fit), features, division.folds > 0, writer.target, place, counts[part.split])
+                _Job(
+                    partition,
+                    tuple(fit),
+                    features,
+                    division.folds > 0,
+                    writer.target,
+                    place,
+                    counts[partition.split],
+                )
             )
         track.expect(len(jobs))
         outcomes: list[_Outcome] = []
@@ -90,7 +98,7 @@ def preprocess(
             for outcome in written:
                 outcomes.append(outcome)
                 track.step()
-        _refuse_unfit(outcomes, manifest, {part.split for part in parts})
+        _refuse_unfit(outcomes, manifest, {partition.split for partition in partitions})
         for outcome in outcomes:
             for reason, count in outcome.left_out.items():
                 left_out[reason] = left_out.get(reason, 0) + count
@@ -134,7 +142,9 @@ class _Track:
 
 @dataclass(frozen=True)
 class _Job:
-    part: Part
+    """A partition, and which shard of its split it becomes."""
+
+    partition: Partition
     steps: tuple[FittedStep, ...]
     features: tuple[Feature, ...]
     folds: bool
@@ -154,11 +164,11 @@ class _Outcome:
 
 
 def _write(job: _Job) -> _Outcome:
-    """Apply the steps to one part and write its shard."""
-    result = prepared(job.part, job.steps, job.features, job.folds)
+    """Apply the steps to one partition and write its shard."""
+    result = prepared(job.partition, job.steps, job.features, job.folds)
     file = None
     if result.table.num_rows:
-        file = job.target.write(job.part.split, job.index, job.count, result.table)
+        file = job.target.write(job.partition.split, job.index, job.count, result.table)
     return _Outcome(file, dict(result.left_out), dict(result.gaps), result.shapes)
 
 

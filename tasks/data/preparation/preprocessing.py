@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from tasks.data.methods.method import Sound
+    from tasks.data.formats.audio import Sound
 
 Value = TypeVar("Value")
 Kind = TypeVar("Kind", ImageMethod, TextMethod, AudioMethod, TableMethod)
@@ -69,7 +69,7 @@ class Preprocessing(BaseModel):
 
     def sounds(self, sounds: Sequence[Sound]) -> list[Sound]:
         """Sounds as they were decoded to those that the model is given, as 16 bits hold them."""
-        from tasks.data.formats.sounds import rounded
+        from tasks.data.formats.audio import rounded
 
         return [rounded(applied(sound, self._audio_steps)) for sound in sounds]
 

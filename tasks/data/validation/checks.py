@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.data.config import StepConfig, ValidateConfig
 from tasks.data.manifest import SPLITS, Manifest
-from tasks.data.methods import METHODS
+from tasks.data.methods import menders
 from tasks.data.validation.facts import (
     CLASS_IN_TRAIN,
     IN_OTHER_SPLIT,
@@ -93,9 +93,9 @@ def _rows(
         f"At most {most:g} % of the rows stand in several splits",
         f"stand in several splits, more than {most:g} %",
         "remove the copies: a model must not be tested on what it was trained on"
-        + ("; the preprocessing deduplicate does" if is_text else ""),
+        + (f"; the preprocessing {menders('copies')[0]} does" if is_text else ""),
         mendable=is_text,
-        mended=is_text and any(step.method.value == "deduplicate" for step in steps or ()),
+        mended=is_text and any(step.method in menders("copies") for step in steps or ()),
     )
     if not manifest.classes and manifest.problem.has_label:
         yield Rule(
@@ -188,6 +188,7 @@ def _classes(manifest: Manifest, config: ValidateConfig, totals: Totals) -> Iter
 
 def _columns(manifest: Manifest, totals: Totals, steps: Sequence[StepConfig]) -> Iterator[Rule]:
     complete = complete_columns(manifest, totals)
+    fill, drop = menders("gaps"), menders("columns")
     if complete:
         every = len(complete) == len(manifest.features)
         yield Rule(
@@ -196,15 +197,10 @@ def _columns(manifest: Manifest, totals: Totals, steps: Sequence[StepConfig]) ->
             *in_set(OTHER_GAPS, [0]),
             "No column has gaps" if every else f"{len(complete):,} other columns have no gaps",
             "have gaps",
-            "fill them with the preprocessing impute",
+            f"fill them with the preprocessing {fill[0]}",
         )
-    fills = any(METHODS[step.method].mends_missing_values for step in steps)
-    dropped = {
-        name
-        for step in steps
-        if step.method.value == "drop-columns"
-        for name in step.parameters.get("columns", ())
-    }
+    fills = any(step.method in fill for step in steps)
+    dropped = {name for step in steps if step.method in drop for name in step.parameters.get("columns", ())}
     for feature in manifest.features:
         if not totals.gaps[feature.name]:
             continue
@@ -215,9 +211,9 @@ def _columns(manifest: Manifest, totals: Totals, steps: Sequence[StepConfig]) ->
             *not_null(feature.name),
             f"{feature.name} has no gaps",
             f"have no value in {feature.name}",
-            "leave the column out with the preprocessing drop-columns"
+            f"leave the column out with the preprocessing {drop[0]}"
             if empty
-            else "fill them with the preprocessing impute, or leave the column out with drop-columns",
+            else f"fill them with the preprocessing {fill[0]}, or leave the column out with {drop[0]}",
             scope="columns",
             mendable=not empty or feature.name in dropped,
             mended=feature.name in dropped or (fills and not empty),
@@ -228,5 +224,6 @@ def _columns(manifest: Manifest, totals: Totals, steps: Sequence[StepConfig]) ->
         *in_set(INFINITE, [0]),
         "Every number is finite",
         "hold an infinite number",
-        "correct these numbers in the source, or empty the cells and fill them with the preprocessing impute",
+        "correct these numbers in the source, or empty the cells and fill them with the preprocessing "
+        f"{fill[0]}",
     )

@@ -8,7 +8,6 @@ rows say by themselves.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.manifest import ID_COLUMN, TEXT_COLUMN, Manifest
+from tasks.data.manifest import ID_COLUMN, Manifest
+from tasks.data.row_keys import content_keys, id_keys
 from tasks.data.shards import Shard
 from tasks.data.validation.media_facts import LABELLED, OBJECTS, Ragged, media_facts, shown
 from tasks.refs import Problem
@@ -84,19 +84,16 @@ def summarised(shard: Shard) -> Summary:
 
 
 def _summary(table: pa.Table, manifest: Manifest) -> Summary:
-    compared = len(manifest.splits) > 1
-    ids = hashes(table[ID_COLUMN])
+    contents = content_keys(table, manifest) if len(manifest.splits) > 1 else None
+    ids = id_keys(table[ID_COLUMN])
     label = table[manifest.label] if manifest.label else pa.chunked_array([[]], pa.float64())
     if manifest.problem.is_table:
-        frame = table.select([feature.name for feature in manifest.features]).to_pandas()
-        gaps = {str(name): int(count) for name, count in frame.isna().sum().items()}
-        contents = pd.util.hash_pandas_object(frame, index=False).to_numpy() if compared else None
+        gaps = {feature.name: _gaps(table[feature.name]) for feature in manifest.features}
         if manifest.problem.is_classification:
             return Summary(ids, contents, _counts(label), label.null_count, gaps)
         ends = pc.min_max(label).as_py()
         span = None if ends["min"] is None else (ends["min"], ends["max"])
         return Summary(ids, contents, {}, label.null_count, gaps, span)
-    contents = _media_hashes(table, manifest) if compared else None
     facts, categories = media_facts(table, manifest)
     if categories is None:
         return Summary(ids, contents, _counts(label), label.null_count, media=facts)
@@ -193,18 +190,8 @@ def _classes_of(codes: pd.Series, manifest: Manifest) -> Any:
     return pd.Categorical.from_codes(np.where(missing, -1, places), pd.Index(names))
 
 
-def hashes(texts: pa.ChunkedArray) -> np.ndarray:
-    """uint64 [n], equal for equal texts; what is missing counts as an empty text."""
-    filled = pc.fill_null(texts, "").to_numpy()
-    return np.asarray(pd.util.hash_array(filled.astype(object), categorize=False))
-
-
-def _media_hashes(table: pa.Table, manifest: Manifest) -> np.ndarray:
-    if manifest.problem.modality == "text":
-        return hashes(table[TEXT_COLUMN])
-    contents = pc.struct_field(table[manifest.features[0].name], "bytes")
-    digests = [hashlib.sha256(one.as_buffer() or b"").digest()[:8] for one in contents]
-    return np.frombuffer(b"".join(digests), np.uint64)
+def _gaps(values: pa.ChunkedArray) -> int:
+    return int(pc.sum(pc.is_null(values, nan_is_null=True)).as_py() or 0)
 
 
 def _counts(labels: pa.ChunkedArray) -> dict[int, int]:

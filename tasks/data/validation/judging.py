@@ -39,7 +39,7 @@ UNIQUE = ("expect_column_values_to_be_unique", "expect_compound_columns_to_be_un
 
 
 @dataclass(frozen=True)
-class Partition:
+class RowPartition:
     """Shards that a worker judges together.
 
     Attributes:
@@ -159,7 +159,7 @@ def judged(
     for places in groups.values():
         whole = tuple(rules[place] for place in places)
         jobs.append((places, WholeColumns(whole, tuple(shards), media)))
-    work: list[Partition | WholeColumns | SmallFrame] = [*(job for _, job in jobs), *partitions]
+    work: list[RowPartition | WholeColumns | SmallFrame] = [*(job for _, job in jobs), *partitions]
     results = map_partitions(_judge, work, client, progress)
     outcomes: dict[int, Outcome] = {}
     for (places, _), found in zip(jobs, results, strict=False):
@@ -187,7 +187,7 @@ def _read_suite(given: tuple[str, Manifest]) -> list[Rule]:
     return suite_rules(*given)
 
 
-def _judge(work: Partition | WholeColumns | SmallFrame) -> list[Outcome]:
+def _judge(work: RowPartition | WholeColumns | SmallFrame) -> list[Outcome]:
     try:
         return work.judge()
     finally:
@@ -198,7 +198,7 @@ def _judge(work: Partition | WholeColumns | SmallFrame) -> list[Outcome]:
 
 def _partitions(
     shards: Sequence[Shard], standings: Sequence[Standing], rules: tuple[Rule, ...], complete: tuple[str, ...]
-) -> list[Partition]:
+) -> list[RowPartition]:
     """Consecutive shards of up to `PARTITION_ROWS` rows together."""
     groups: list[list[int]] = []
     rows = PARTITION_ROWS
@@ -209,7 +209,7 @@ def _partitions(
         groups[-1].append(place)
         rows += shard.file.rows
     return [
-        Partition(
+        RowPartition(
             tuple(shards[place] for place in group),
             tuple(standings[place] for place in group),
             rules,

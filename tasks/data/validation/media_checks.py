@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import cast
 
 from tasks.data.config import ValidateConfig
 from tasks.data.manifest import Manifest
-from tasks.data.methods import METHODS, ImageMethod
+from tasks.data.methods import menders
+from tasks.data.methods.method import Fault
 from tasks.data.validation.media_facts import (
     CHANNELS,
     DECODABLE,
@@ -80,9 +80,10 @@ def _images(config: ValidateConfig, steps: Collection[str]) -> Iterator[Rule]:
         *between(LONG_SIDE, high=high),
         f"No side of an image is longer than {high:,} pixels",
         f"have a side longer than {high:,} pixels",
-        "shrink them with the preprocessing resize, or ingest with a smaller max_image_side_px",
+        f"shrink them with the preprocessing {menders('image size')[0]}, "
+        "or ingest with a smaller max_image_side_px",
         mendable=True,
-        mended=any(cast(ImageMethod, METHODS[step]).sets_size for step in steps),
+        mended=any(step in menders("image size") for step in steps),
     )
     yield Rule(
         "colour mode",
@@ -103,10 +104,11 @@ def _sounds(steps: Collection[str]) -> Iterator[Rule]:
         "are sounds without a sample",
         "replace or remove these files",
     )
-    for name, column, of_what, method in (
-        ("sample rate", RATE, "sample rate", "resample"),
-        ("channels", CHANNELS, "number of channels", "mono"),
-    ):
+    kinds: tuple[tuple[Fault, str, str], ...] = (
+        ("sample rate", RATE, "sample rate"),
+        ("channels", CHANNELS, "number of channels"),
+    )
+    for name, column, of_what in kinds:
         yield Rule(
             name,
             "audio",
@@ -114,11 +116,11 @@ def _sounds(steps: Collection[str]) -> Iterator[Rule]:
             {"column": column, "max_value": 1},
             f"Every sound has the same {of_what}",
             f"The {of_what} differs between sounds",
-            f"make them alike with the preprocessing {method}",
+            f"make them alike with the preprocessing {menders(name)[0]}",
             scope="sounds",
             warns=True,
             mendable=True,
-            mended=method in steps,
+            mended=any(step in menders(name) for step in steps),
             counted="column",
         )
 

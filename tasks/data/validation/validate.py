@@ -66,7 +66,7 @@ def validate(
         preprocess: The preprocessing that the version goes to next. What it mends is reported and let
             through; without one nothing is let through.
         client: Dask client; this process does it without one.
-        progress: Hears of the pieces of work that are done.
+        progress: Hears of the partitions that are done.
         suite: Expectations of a user, the JSON text of what `config.suite` names.
 
     Raises:

@@ -112,7 +112,7 @@ def test_the_other_files_come_in_where_that_is_wished(
 def test_one_lost_worker_is_no_fault_of_the_files(
     mortal: Client, store: DatasetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker that is killed from outside loses its piece, which is read once more."""
+    """A worker that is killed from outside loses its partition, which is read once more."""
     monkeypatch.setattr(media_rows, "MOST_ROWS", 128)
     config = _zoo(tmp_path / "zoo", ())
     killed: list[int] = []
@@ -135,10 +135,10 @@ def test_a_lethal_file_is_found_in_few_deaths(
     monkeypatch.setattr(media_rows, "MOST_ROWS", 256)
     config = _zoo(tmp_path / "zoo", ("cat/100.png",))
     with opened(config) as source:
-        (piece, *_) = layout_of(source, config).read(source, config).pieces
-    assert len(piece.names()) == 256
-    found = crashes.sifted(piece, mortal)
+        (partition, *_) = layout_of(source, config).read(source, config).partitions
+    assert len(partition.names()) == 256
+    found = crashes.sifted(partition, mortal)
     assert found.lethal == ("cat/100.png",)
     assert sorted(name for part in found.safe for name in part.names()) == sorted(
-        set(piece.names()) - {"cat/100.png"}
+        set(partition.names()) - {"cat/100.png"}
     )

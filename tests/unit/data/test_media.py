@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.data.config import IngestConfig
-from tasks.data.formats.images import UNREADABLE, open_image, pixels
-from tasks.data.formats.pictures import MAX_PIXELS, picture
+from tasks.data.formats.images import MAX_PIXELS, UNREADABLE, open_image, pixels, stored_image
 from tasks.data.formats.rle import decode, encode
 from tasks.data.ingest import ingest
 from tasks.data.layouts import layout_of
-from tasks.data.layouts.media_rows import pieces
+from tasks.data.layouts.media_rows import partitions
 from tasks.data.read import shard_tables
 from tasks.data.sources.source import opened
 from tasks.data.storage.store import DatasetStore
@@ -50,7 +49,7 @@ def _turned(image: Image.Image, orientation: int, kind: str = "JPEG") -> bytes:
 
 
 def _stored(content: bytes, side_px: int = 800) -> Image.Image:
-    image = open_image(picture(content, side_px).content)
+    image = open_image(stored_image(content, side_px).content)
     image.load()
     return image
 
@@ -61,7 +60,7 @@ def test_what_every_reader_sees_alike_is_kept_as_it_is(kind: str, mode: str) -> 
     if (kind, mode) == ("WEBP", "L"):
         pytest.skip("WebP has no grey")
     content = _file(_photo(40, 30).convert(mode), kind)
-    assert picture(content, 40).content == content
+    assert stored_image(content, 40).content == content
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
@@ -103,7 +102,7 @@ def test_exif_rotation_is_done_once(orientation: int, kind: str) -> None:
 
     content = _turned(_photo(40, 24), orientation, kind)
     wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB"), int)
-    found = picture(content, 800)
+    found = stored_image(content, 800)
     assert found.size == wanted.shape[1::-1]
     assert np.abs(pixels(found.content).astype(int) - wanted).max() <= 8
     assert open_image(found.content).getexif().get(0x0112, 1) == 1
@@ -112,17 +111,17 @@ def test_exif_rotation_is_done_once(orientation: int, kind: str) -> None:
 def test_labels_say_whether_an_image_is_turned() -> None:
     """Some programs turn an image before it is labelled, some do not; a box must lie on what was seen."""
     content = _turned(_photo(40, 24), 6)
-    assert picture(content, 800, (24, 40)).size == (24, 40)
-    as_it_was = picture(content, 800, (40, 24))
+    assert stored_image(content, 800, (24, 40)).size == (24, 40)
+    as_it_was = stored_image(content, 800, (40, 24))
     assert as_it_was.size == (40, 24)
     assert np.abs(pixels(as_it_was.content).astype(int) - np.asarray(_photo(40, 24))).max() <= 8
     with pytest.raises(ValueError, match="it has 24 × 40 pixels, its labels are for 41 × 24"):
-        picture(content, 800, (41, 24))
+        stored_image(content, 800, (41, 24))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_long_sides_are_shrunk(kind: str) -> None:
-    found = picture(_file(_photo(1_000, 500), kind), 100)
+    found = stored_image(_file(_photo(1_000, 500), kind), 100)
     assert (found.size, found.full_size) == ((100, 50), (1_000, 500))
     image = open_image(found.content)
     assert image.format == kind
@@ -211,7 +210,7 @@ def test_bad_images_are_told_by_name(name: str, store: DatasetStore, tmp_path: P
 
 def test_a_good_image_just_below_the_limit_of_pixels() -> None:
     side = int(MAX_PIXELS**0.5)
-    assert picture(_png_bomb(side, side), 100).size == (100, 100)
+    assert stored_image(_png_bomb(side, side), 100).size == (100, 100)
 
 
 def test_boxes_polygons_and_masks_shrink_with_their_image(store: DatasetStore, tmp_path: Path) -> None:
@@ -286,32 +285,32 @@ def test_masks_agree_with_pycocotools(height: int, width: int, seed: int, share:
 
 
 def test_pieces_are_bounded(tmp_path: Path) -> None:
-    """A worker holds one piece at a time: as many files in each, whether there are few or many in all."""
+    """A worker holds one partition at a time: as many files in each, whether there are few or many in all."""
     for label in ("cat", "dog"):
         (tmp_path / "zoo" / label).mkdir(parents=True)
         for number in range(1_000):
             (tmp_path / "zoo" / label / f"{number}.png").write_bytes(GOOD)
     config = IngestConfig(source=str(tmp_path / "zoo"), name="zoo", problem=Problem.IMAGE_CLASSIFICATION)
     with opened(config) as source:
-        found = layout_of(source, config).read(source, config).pieces
-        assert [len(piece.names()) for piece in found] == [512] * 3 + [464]
-        assert [name for piece in found for name in piece.names()] == sorted(source.paths)
-        assert pieces(source, [], found[0].form, found[0].layout, config) == []  # type: ignore[attr-defined]
+        found = layout_of(source, config).read(source, config).partitions
+        assert [len(partition.names()) for partition in found] == [512] * 3 + [464]
+        assert [name for partition in found for name in partition.names()] == sorted(source.paths)
+        assert partitions(source, [], found[0].form, found[0].layout, config) == []  # type: ignore[attr-defined]
 
 
 def test_files_are_read_from_the_disk_as_it_is(tmp_path: Path) -> None:
     """A lost connection or disk is no fault of a file: it must not be left out."""
-    assert issubclass(ConnectionError, UNREADABLE)  # which is why pieces look at the number of the error
+    assert issubclass(ConnectionError, UNREADABLE)  # which is why partitions look at the number of the error
     for label in ("cat", "dog"):
         (tmp_path / "zoo" / label).mkdir(parents=True)
         (tmp_path / "zoo" / label / "1.png").write_bytes(encoded(noise(len(label))))
     config = IngestConfig(source=str(tmp_path / "zoo"), name="zoo", problem=Problem.IMAGE_CLASSIFICATION)
     with opened(config) as source:
-        (piece,) = layout_of(source, config).read(source, config).pieces
+        (partition,) = layout_of(source, config).read(source, config).partitions
     (tmp_path / "zoo" / "cat" / "1.png").unlink()
-    (rows,) = piece.read()
+    (rows,) = partition.read()
     assert rows.faults == ["cat/1.png (no such file or directory)"]
     (tmp_path / "zoo" / "cat").rmdir()
     (tmp_path / "zoo" / "cat").symlink_to("cat")  # a disk that is at fault: ELOOP
     with pytest.raises(OSError, match="symbolic links"):
-        list(piece.read())
+        list(partition.read())

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.data.config import PreprocessConfig
+from tasks.data.formats.audio import decoded
 from tasks.data.formats.images import png
 from tasks.data.formats.rle import encode
-from tasks.data.formats.sounds import decoded
 from tasks.data.manifest import Feature
 from tasks.data.methods.method import Geometry
 from tasks.data.preparation.geometry import moved_objects

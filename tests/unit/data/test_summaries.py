@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.data.preparation import summaries
-from tasks.data.preparation.summaries import ExactSum, Ranks, Tally, quantiles, sampled, tallied
+from tasks.data.methods import summaries
+from tasks.data.methods.summaries import ExactSum, Ranks, Tally, quantiles, sampled, tallied
 
 FINITE = st.floats(-1e300, 1e300, allow_nan=False)
 SHARES = [0, 0.25, 0.5, 0.9, 1]

@@ -21,7 +21,7 @@ from distributed import Client, LocalCluster
 from tasks.data.config import IngestConfig
 from tasks.data.formats import csv_files
 from tasks.data.ingest import ingest
-from tasks.data.layouts import LAYOUTS, layout_of, table_parts, table_rows, table_survey
+from tasks.data.layouts import LAYOUTS, layout_of, table_rows, table_spans, table_survey
 from tasks.data.layouts.layout import StoredVersion
 from tasks.data.layouts.table_survey import Survey
 from tasks.data.manifest import Manifest
@@ -59,9 +59,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, shards and tasks so small that a few rows are cut in every way."""
     monkeypatch.setattr(csv_files, "BLOCK_BYTES", 48)
     monkeypatch.setattr(csv_files, "COLUMN_BYTES", 1)
-    monkeypatch.setattr(table_parts, "SHARD_ROWS", 5)
+    monkeypatch.setattr(table_spans, "SHARD_ROWS", 5)
     monkeypatch.setattr(table_rows, "SHARD_ROWS", 5)
-    monkeypatch.setattr(table_parts, "RANGE_BYTES", 50)
+    monkeypatch.setattr(table_spans, "RANGE_BYTES", 50)
     monkeypatch.setattr(table_survey, "RANGE_BYTES", 50)
     monkeypatch.setattr(table_survey, "TASK_BYTES", 1)
 
@@ -199,8 +199,8 @@ def test_row_groups_are_shared_among_workers(
     source = write(data_parquet=numbers)
     with opened(IngestConfig(source=str(source), problem=TABLE)) as listed:
         config = IngestConfig(source=str(source), problem=TABLE)
-        pieces = layout_of(listed, config).read(listed, config).pieces
-    assert [piece.shards for piece in pieces] == [1] * 8
+        partitions = layout_of(listed, config).read(listed, config).partitions
+    assert [partition.shards for partition in partitions] == [1] * 8
     manifest = ingested(store, source, client=client)
     found = rows_of(store, manifest)
     assert found["x"].to_pylist() == list(range(30))
@@ -243,14 +243,14 @@ def test_small_files_share_a_shard_and_keep_their_order(store: DatasetStore, wri
     assert found["id"].to_pylist()[2:4] == ["part001.csv#1", "part001.csv#2"]
     with opened(IngestConfig(source=str(source), problem=TABLE)) as listed:
         config = IngestConfig(source=str(source), problem=TABLE)
-        piece = layout_of(listed, config).read(listed, config).pieces[0]
-    halves = piece.halved()
+        partition = layout_of(listed, config).read(listed, config).partitions[0]
+    halves = partition.halved()
     assert [len(half.names()) for half in halves] == [25, 25]
     joined = pa.concat_tables(rows.table for half in halves for rows in half.read())
     assert joined.equals(found.replace_schema_metadata(joined.schema.metadata))
-    while piece.halved():
-        piece = piece.halved()[0]
-    assert list(piece.names()) == ["part000.csv"]
+    while partition.halved():
+        partition = partition.halved()[0]
+    assert list(partition.names()) == ["part000.csv"]
 
 
 @pytest.mark.parametrize(
@@ -366,11 +366,11 @@ def test_a_file_that_changes_between_the_passes_is_refused(write: Write, small_p
     source = write(data_csv=as_csv(many_rows()))
     config = IngestConfig(source=str(source), problem=TABLE)
     with opened(config) as listed:
-        pieces = layout_of(listed, config).read(listed, config).pieces
+        partitions = layout_of(listed, config).read(listed, config).partitions
         content = (source / "data.csv").read_text()
         (source / "data.csv").write_text(content.replace("yes", "you").replace("no", "yes\n1,1,no"))
         with pytest.raises(TrainyardError, match=r"The file data\.csv (changed while|cannot be read as CSV)"):
-            [rows for piece in pieces for rows in piece.read()]
+            [rows for partition in partitions for rows in partition.read()]
 
 
 def test_ids_of_one_hash_are_still_two(write: Write) -> None:
@@ -383,7 +383,7 @@ def test_ids_of_one_hash_are_still_two(write: Write) -> None:
         measures = {"id": table_survey.Measure()}
         survey = table_survey.surveyed(files, listed, ["data.csv"], measures, "id", None)
     assert survey.ids is not None
-    same = Survey(survey.parts, survey.columns, np.repeat(survey.ids[:1], 2))
+    same = Survey(survey.spans, survey.columns, np.repeat(survey.ids[:1], 2))
     refuse_repeated_ids(same, files, "id")
 
 
