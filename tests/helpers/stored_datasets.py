@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -13,15 +11,14 @@ from tasks.data.manifest import Feature, FittedStep
 from tasks.data.shards import media_table, schema
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
+from tests.helpers.random_images import encoded
 
 
 def png(value: int, side_px: int = 8) -> bytes:
     """A grey square of one brightness with a bright corner, so that it is upright."""
     pixels = np.full((side_px, side_px), value, np.uint8)
     pixels[: side_px // 4, : side_px // 4] = 255
-    sink = io.BytesIO()
-    Image.fromarray(pixels).save(sink, "PNG")
-    return sink.getvalue()
+    return encoded(Image.fromarray(pixels))
 
 
 def image_table(

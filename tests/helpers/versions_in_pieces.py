@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from tasks.data.manifest import Feature
 from tasks.data.shards import media_table, schema
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
+from tests.helpers.random_images import encoded, picture
 
 FEATURE_OF = {
     "image": Feature(name="image", type="image"),
@@ -81,18 +81,12 @@ def cut(table: pa.Table, cuts: Sequence[int]) -> list[pa.Table]:
 
 def image(seed: int, width: int = 8, height: int = 8, mode: str = "L", format: str = "PNG") -> bytes:  # noqa: A002
     """An image file of random pixels, the same for the same seed."""
-    channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, *channels), np.uint8)
-    sink = io.BytesIO()
-    Image.fromarray(pixels, mode).save(sink, format)
-    return sink.getvalue()
+    return encoded(picture(seed, width, height, mode), format)
 
 
 def seg_map(values: Sequence[Sequence[int]]) -> bytes:
     """A segmentation map."""
-    sink = io.BytesIO()
-    Image.fromarray(np.array(values, np.uint8)).save(sink, "PNG")
-    return sink.getvalue()
+    return encoded(Image.fromarray(np.array(values, np.uint8)))
 
 
 def box(category: int, x: float, y: float, width: float, height: float, **more: Any) -> dict[str, Any]:

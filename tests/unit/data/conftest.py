@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from distributed import Client, LocalCluster
-from PIL import Image
 
+from tasks.data.sources.staging import staging_folder
 from tasks.data.storage.store import DatasetStore
+from tests.helpers.random_images import encoded, picture
 from tests.helpers.s3_server import empty_folder, s3_server
-
-
-def picture(seed: int, width: int = 8, height: int = 8, mode: str = "L") -> Image.Image:
-    """Random pixels, the same for the same seed."""
-    channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, *channels), np.uint8)
-    return Image.fromarray(pixels, mode)
-
-
-def encoded(image: Image.Image, format: str = "PNG") -> bytes:  # noqa: A002
-    sink = io.BytesIO()
-    image.save(sink, format)
-    return sink.getvalue()
 
 
 @pytest.fixture
@@ -91,3 +77,11 @@ def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> DatasetStore:
     if request.param == "local":
         return DatasetStore(str(tmp_path / "store"))
     return DatasetStore(request.getfixturevalue("s3_folder"), request.getfixturevalue("s3"))
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever happens, nothing unpacked may stay."""
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "home"))
+    yield
+    assert not staging_folder().exists() or list(staging_folder().iterdir()) == []
