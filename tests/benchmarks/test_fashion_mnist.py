@@ -73,7 +73,7 @@ def published(part: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 `[n, 28, 28, 1]` and labels int64 `[n]` of `train` or `t10k`."""
     pixels = gzip.decompress((FASHION_MNIST_FOLDER / f"{part}-images-idx3-ubyte.gz").read_bytes())
     labels = gzip.decompress((FASHION_MNIST_FOLDER / f"{part}-labels-idx1-ubyte.gz").read_bytes())
-    images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28, 1)
+    images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28, 1).copy()
     return images, np.frombuffer(labels, np.uint8, offset=8).astype(np.int64)
 
 
