@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from tasks.trainings.status import STATUSES, Status, status
 from tasks.trainings.tags import DELETED_TAG, GROUP_TAG, SET_TAG
 
 _DETAIL = 160
+_LINE = 60
+"""Longest line in a cell, in characters: the page does not break lines of a table."""
 
 
 @dataclass(frozen=True)
@@ -154,29 +157,30 @@ def render(trainings: Sequence[Training], total: int) -> str:
     """
     counts = [(word, sum(one.status == word for one in trainings)) for word in STATUSES]
     said = ", ".join(f"{count} {word}" for word, count in counts if count) or "none"
-    head = [
-        *("training", "status", "algorithm", "dataset", "metric", "validation", "test"),
-        *("started", "took", "experiment", "user", "group", "pages", "id"),
-    ]
+    head = ["training", "status", "learned", "validation", "test", "when", "filed under"]
     lines = [
         [
-            cell(one.name) + (f"<br>{cell(one.detail)}" if one.detail else ""),
-            f"**{one.status}**",
-            *(cell(one.algorithm), cell(one.dataset), cell(one.metric)),
-            *(_score(one.validation), _score(one.test)),
-            *(_moment(one.started), _duration(one.duration_s)),
-            *(cell(one.experiment), cell(one.user), cell(one.group)),
-            " ".join(
-                link(text, page)
-                for text, page in (("flow run", one.flow_run_page), ("MLflow", one.mlflow_page))
-                if page
+            _lines(
+                cell(one.name),
+                *map(cell, textwrap.wrap(one.detail, _LINE)),
+                ", ".join(
+                    link(text, page)
+                    for text, page in (("flow run", one.flow_run_page), ("MLflow run", one.mlflow_page))
+                    if page
+                ),
+                f"`{one.id}`",
             ),
-            f"`{one.id}`",
+            f"**{one.status}**",
+            _lines(cell(one.algorithm), cell(one.dataset)),
+            _lines(_score(one.validation), cell(one.metric) if one.validation is not None else ""),
+            _lines(_score(one.test), cell(one.metric) if one.test is not None else ""),
+            _lines(_moment(one.started), _duration(one.duration_s)),
+            _lines(cell(one.experiment), cell(one.user), cell(f"group {one.group}") if one.group else ""),
         ]
         for one in trainings
     ]
     shown = f"{len(trainings)} of {total} trainings" if total > len(trainings) else f"{total} trainings"
-    return f"{shown}: {said}.\n\n" + table(head, lines, right=["validation", "test", "took"])
+    return f"{shown}: {said}.\n\n" + table(head, lines, right=["validation", "test"])
 
 
 def value_of(tags: Sequence[str], prefix: str) -> str:
@@ -315,6 +319,11 @@ def _words(
 def _first_line(text: str) -> str:
     line = (text or "").strip().split("\n", 1)[0].removeprefix("Flow run encountered an exception: ")
     return line if len(line) <= _DETAIL else line[: _DETAIL - 1] + "…"
+
+
+def _lines(*parts: str) -> str:
+    """Parts below each other in one cell."""
+    return "<br>".join(part for part in parts if part)
 
 
 def _score(value: float | None) -> str:
