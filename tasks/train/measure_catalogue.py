@@ -1,9 +1,9 @@
 """Measure what each algorithm costs, and write catalogue.json and docs/algorithms.md.
 
-    python -m tasks.train.measure_catalogue [NAME ...]
+    python -m tasks.train.measure_catalogue [--page] [NAME ...]
 
-Without names, all are measured (some minutes). Counts of operations and parameters are the same on every
-machine; memory and time of tables are those of this one.
+Without names, all are measured (some minutes); with `--page`, none is. Counts of operations and parameters
+are the same on every machine; memory and time of tables are those of this one.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ def main() -> None:
     """Measure, and write what the catalogue shows."""
     parser = argparse.ArgumentParser(description="Measure what algorithms cost.")
     parser.add_argument("names", nargs="*", help="algorithms; all where none is named")
-    names = parser.parse_args().names or algorithms.names()
+    parser.add_argument("--page", action="store_true", help="measure nothing, write the page anew")
+    asked = parser.parse_args()
+    names = [] if asked.page else asked.names or algorithms.names()
     known = catalogue.measurements()
     kept = set(algorithms.names())
     known = Measurements(

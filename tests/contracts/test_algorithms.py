@@ -32,8 +32,8 @@ QUICK: dict[str, dict[str, int | float]] = {
     "mlp": {"epochs": 12},
     "lightgbm": {"rounds": 50, "learning_rate": 0.1},
     "resnet_18": {"epochs": 2, "batch_size_per_rank": 16},
-    "efficientnet_b0": {"epochs": 4, "batch_size_per_rank": 16},
-    "mobilenet_v2": {"epochs": 5, "batch_size_per_rank": 16, "width": 0.35},
+    "efficientnet_b0": {"epochs": 3, "batch_size_per_rank": 8},
+    "mobilenet_v2": {"epochs": 3, "batch_size_per_rank": 8, "width": 0.35},
     "convnext_tiny": {"epochs": 1, "batch_size_per_rank": 16},
     "vit_tiny": {"epochs": 4, "batch_size_per_rank": 16},
 }
