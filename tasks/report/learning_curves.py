@@ -39,6 +39,8 @@ def learning_curves(
 def _panel(axes: Axes, quantity: str, splits: Mapping[str, Points], best_epoch: int | None) -> None:
     for index, (split, points) in enumerate(splits.items()):
         colour = style.SPLIT_COLOURS.get(split, style.SERIES_COLOURS[index % len(style.SERIES_COLOURS)])
+        if len(points) < 2 < max(map(len, splits.values())):
+            continue  # known at the end only: a legend without a line
         epochs = [epoch for epoch, _ in points]
         values = [value for _, value in points]
         marker = "o" if len(points) <= 30 else ""

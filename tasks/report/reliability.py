@@ -29,20 +29,20 @@ def reliability(calibration: Calibration, *, detail: str = "") -> Figure:
     left, right = card.subplots(1, 2)
     some = rows > 0
     accuracy, confidence = np.asarray(calibration.accuracy), np.asarray(calibration.confidence)
-    left.bar(middles[some], accuracy[some], width, color=style.BLUE, label="right")
+    left.bar(middles[some], accuracy[some], width, color=style.SKY, label="predicted right")
     gaps = confidence[some] - accuracy[some]
-    left.bar(middles[some], gaps, width, bottom=accuracy[some], color=style.ORANGE, alpha=0.3,
-             label="gap to what it says")  # fmt: skip
+    left.bar(middles[some], gaps, width, bottom=accuracy[some], facecolor="none", edgecolor=style.ORANGE,
+             hatch="////", linewidth=0.8, label="gap to what it says")  # fmt: skip
     left.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (3, 3)))
     left.set_ylabel("share predicted right")
     left.set_ylim(0, 1.02)
-    right.bar(middles, rows, width, color=style.SKY)
+    right.bar(middles, rows, width, color=style.MUTED)
     right.set_ylabel("rows")
     right.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     for axes in (left, right):
         style.plain_axes(axes)
         axes.set_xlim(0, 1)
         axes.set_xlabel("confidence: probability of the predicted class")
-    style.legend(left, loc="upper left")
+    style.legend(left, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
     style.title(card, f"Calibration: expected error {calibration.error:.3f}", detail)
     return card

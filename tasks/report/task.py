@@ -8,6 +8,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from prefect import task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tasks.evaluate.evaluation import Evaluation
     from tasks.register.gate import Decision
 
-MOST_COLUMNS = 8
+MOST_COLUMNS = 5
 """Columns beside a row that was predicted wrong: the most important ones, where that is known."""
 
 
@@ -116,7 +117,7 @@ def report_training(run: RunRef, site: str = "local") -> None:
     if max((len(points) for splits in curves.values() for points in splits.values()), default=0) > 1:
         best = int(found.data.metrics.get("best_epoch", 0)) or None
         card = learning_curves(curves, best_epoch=best, detail=f"{run.algorithm} on {run.dataset.name}")
-        _drop_earlier("learning-curves")
+        _drop_earlier("learning-curves", site)
         _publish(card, "learning-curves", f"Learning curves of {run.algorithm} on {run.dataset}", site)
     create_markdown_artifact(
         training.render(found, address),
@@ -277,7 +278,7 @@ def _publish(card: Figure, key: str, description: str, site: str, folder: str = 
     create_image_artifact(_kept(style.png(card), folder, ".png", site), key=key, description=description)
 
 
-def _drop_earlier(key: str) -> None:
+def _drop_earlier(key: str, site: str) -> None:
     """Take back what this flow run has published under a key: the curves as they were while it trained."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -288,6 +289,9 @@ def _drop_earlier(key: str) -> None:
     with get_client(sync_client=True) as client:
         for artifact in client.read_artifacts(artifact_filter=only):
             client.delete_artifact(artifact.id)
+            name = Path(urlsplit(str(artifact.data)).path).name
+            if name.startswith("live-"):
+                Path(cast(DocsSite, DocsSite.load(site)).folder, "pictures", name).unlink(missing_ok=True)
 
 
 def _folder(ref: DatasetRef) -> str:

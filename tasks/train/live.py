@@ -36,6 +36,7 @@ class Standing:
         metrics: Of the last finished epoch.
         curves: The epochs so far, thinned evenly where they are many: (epoch, its metrics).
         ended: Whether nothing comes after this.
+        finished: Whether it ended in good order, with as many epochs as it needed.
     """
 
     epoch: int
@@ -43,6 +44,7 @@ class Standing:
     metrics: Metrics
     curves: list[tuple[int, Metrics]] = field(default_factory=list)
     ended: bool = False
+    finished: bool = False
 
 
 class Live:
@@ -61,6 +63,7 @@ class Live:
         self._step = 1  # every so many epochs are kept
         self._latest: Standing | None = None
         self._ended = threading.Event()
+        self._finished = False
         # What is shown belongs to the flow run of whoever made this: its context goes with the thread.
         work = contextvars.copy_context().run
         self._thread = threading.Thread(target=work, args=(self._work,), name="live view", daemon=True)
@@ -73,6 +76,7 @@ class Live:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Show the last standing, and end."""
+        self._finished = kind is None
         self._ended.set()
         self._thread.join()
 
@@ -110,4 +114,4 @@ class Live:
             return None
         if curves[-1][0] != latest.epoch:
             curves.append((latest.epoch, latest.metrics))
-        return Standing(latest.epoch, latest.epochs, latest.metrics, curves, ended)
+        return Standing(latest.epoch, latest.epochs, latest.metrics, curves, ended, self._finished)

@@ -231,9 +231,8 @@ class Progress:
             f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()
         )
         self.log.info(line)
-        update_progress_artifact(
-            self._bar, progress=100.0 * standing.epoch / standing.epochs, description=line
-        )
+        share = 1.0 if standing.finished else standing.epoch / standing.epochs  # it may have ended early
+        update_progress_artifact(self._bar, progress=100.0 * share, description=line)
         due = time.monotonic() - self._drawn_at >= CURVES_INTERVAL_S
         if self._drawn if standing.ended else due:
             self._draw(standing)

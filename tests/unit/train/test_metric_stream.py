@@ -99,6 +99,7 @@ def test_a_fit_is_shown_while_it_runs_and_as_it_ended() -> None:
             live(epoch, 9, {"train_loss": 1 / epoch})
     assert not shown[0].ended
     assert shown[-1].ended
+    assert shown[-1].finished
     assert shown[-1].epoch == 9
     assert [epoch for epoch, _ in shown[-1].curves] == list(range(1, 10))
     assert len(shown) <= 10
