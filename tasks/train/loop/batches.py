@@ -110,7 +110,7 @@ class Batches:
         return self._scaled(inputs), targets
 
     def _on_device(self, tensor: Tensor, chosen: Tensor) -> Tensor:
-        taken = tensor[chosen]
+        taken = tensor.index_select(0, chosen)  # far quicker than indexing for whole images
         if self.device.type == "cuda":
             return taken.pin_memory().to(self.device, non_blocking=True)
         return taken

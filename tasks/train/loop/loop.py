@@ -22,7 +22,7 @@ from tasks.train.loop.batches import Batches
 from tasks.train.loop.callbacks.callback import Callback
 from tasks.train.loop.communicators.communicator import Communicator, average_gradients
 from tasks.train.loop.objective import Objective
-from tasks.train.loop.precision import autocast
+from tasks.train.loop.precision import autocast, compiled
 from tasks.train.loop.schedules import share_of_highest
 from tasks.train.loop.seeds import seed_step
 from tasks.train.loop.state import TrainingState
@@ -85,7 +85,7 @@ def run(
     """
     clock = _Clock()
     state.start_alike_(communicator)
-    forward = torch.compile(state.network) if settings.compile else state.network
+    forward = compiled(state.network, settings.device) if settings.compile else state.network
     watched = "train_loss" if validation is None else "validation_loss"
 
     while state.epoch < settings.epochs:

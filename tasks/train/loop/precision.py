@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
+from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.loop.world import World
 
@@ -37,6 +40,24 @@ def autocast_type(precision: str, problem: Problem, device: torch.device) -> tor
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     """The context in which a network runs; None is float32."""
     return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def compiled(network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The network's forward pass, compiled at its first call; the network itself stays as it is.
+
+    Raises:
+        InvalidSettings: This host cannot compile.
+    """
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++")), None)
+    if device.type == "cpu" and (compiler is None or shutil.which(compiler) is None):
+        raise InvalidSettings(
+            "this host has no C++ compiler, which torch.compile needs",
+            where="hyperparameters",
+            allowed="compile on hosts with g++ or clang++",
+            mend="leave compile out, or install g++",
+        )
+    forward: Callable[[Tensor], Tensor] = torch.compile(network)
+    return forward
 
 
 def threads_for(input_shape: tuple[int, ...], batch_size: int, world: World, most: int | None) -> int:

@@ -297,7 +297,21 @@ def test_threads_are_no_more_than_allowed() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_and_is_kept_plain() -> None:
+    plain = fit_striped(epochs=3)
+    fit = fit_striped(epochs=3, compile=True)
+    np.testing.assert_allclose(_losses(fit), _losses(plain), rtol=1e-2)
+    assert type(fit.model.network) is type(plain.model.network)  # type: ignore[attr-defined]
+
+
 # Refusals
+
+
+def test_a_host_without_a_compiler_refuses_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(InvalidSettings, match=r"no C\+\+ compiler.*leave compile out"):
+        fit_striped(epochs=1, compile=True)
 
 
 def _table(problem: Problem) -> TrainingData:
