@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.data.config import IngestConfig
+from tasks.data.formats.seg_maps import MOST_CLASSES
 from tasks.data.layouts.layout import INTEGER, Contents, ordered_classes
-from tasks.data.layouts.seg_maps import MOST_CLASSES
 from tasks.data.layouts.table_source import columns_file, files_of, most_categories, table_paths
 from tasks.data.listed import listed
 from tasks.data.manifest import ID_COLUMN, Feature, Manifest

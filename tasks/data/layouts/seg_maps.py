@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from tasks.data.config import IngestConfig
-from tasks.data.formats.images import MAX_PIXELS, open_image, png, stored_image
+from tasks.data.formats.images import png, stored_image
+from tasks.data.formats.seg_maps import MOST_CLASSES, seg_map, with_ids
 from tasks.data.layouts.examples import CLASSES, encoded, example_image, example_places
 from tasks.data.layouts.exported import ExportedRow, Names, json_list, rows_of
 from tasks.data.layouts.layout import Contents, File, StoredVersion
@@ -44,9 +44,6 @@ NAMES_FILES = (
     "id2label.json",
 )
 """The first is how the guide of the system that this layout comes from spells it."""
-
-MOST_CLASSES = 256
-"""Maps are stored with one byte a pixel."""
 
 
 @dataclass(frozen=True)
@@ -92,30 +89,6 @@ class SegMapForm:
             unknown = [str(value) for value in np.unique(values[places < 0])]
             raise ValueError(f"it holds class numbers without a name: {listed(unknown)}")
         return np.asarray(places, np.uint8)
-
-
-def seg_map(content: bytes) -> np.ndarray:
-    """Class numbers of a map, [height, width]: grey levels, or the numbers of a palette's colours.
-
-    Raises:
-        UNREADABLE: It is no such image.
-    """
-    if not content:
-        raise ValueError("an empty file")
-    image = open_image(content)
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width:,} × {image.height:,} pixels, more than {MAX_PIXELS:,} in all")
-    if image.format in ("JPEG", "MPO"):
-        raise ValueError("a JPEG file, which blurs class numbers")
-    image.load()
-    if image.mode == "1":
-        image = image.convert("L").point(lambda value: value // 255)
-    if image.mode not in ("L", "P") and not image.mode.startswith("I"):
-        raise ValueError(f"its pixels are colours ({image.mode}), not class numbers")
-    values: np.ndarray = np.array(image)
-    if values.min() < 0 or values.max() >= 2**16:
-        raise ValueError("it holds numbers below 0 or above 65,535")
-    return values
 
 
 class SegMaps:
@@ -199,7 +172,7 @@ class SegMaps:
                     continue
                 map_row = ExportedRow(path.split("/", 2)[2], row.label["bytes"], (".png",), None)
                 map_path = names.path([split], ["annotations"], map_row)
-                yield map_path, [_with_ids(row.label["bytes"], ids)]
+                yield map_path, [with_ids(row.label["bytes"], ids)]
                 entries.append(
                     {"image": path.removeprefix(f"{split}/"), "seg_map": map_path.removeprefix(f"{split}/")}
                 )
@@ -226,16 +199,6 @@ class SegMaps:
 def _names_file(names: dict[int, str]) -> File:
     content = json.dumps({str(number): name for number, name in names.items()}, ensure_ascii=False, indent=1)
     return NAMES_FILES[0], [content.encode() + b"\n"]
-
-
-def _with_ids(content: bytes, ids: list[int]) -> bytes:
-    """A stored map with the class numbers that the data came with."""
-    if ids == list(range(len(ids))):
-        return content
-    values = np.asarray(ids)[np.asarray(open_image(content))]
-    sink = io.BytesIO()
-    Image.fromarray(values.astype(np.uint8 if max(ids) < 256 else np.uint16)).save(sink, "PNG")
-    return sink.getvalue()
 
 
 def _list_files(source: Source) -> list[tuple[str, str]]:
