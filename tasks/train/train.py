@@ -96,15 +96,10 @@ def train(
     ) as run:
         (work_folder / RUN_FILE).write_text(json.dumps({"run_id": run.run_id}))
         start = {"start_from": config.start_from} if config.start_from else {}
-        run.params(
-            {
-                "algorithm": trainer.name,
-                "seed": config.seed,
-                "dataset": str(ref),
-                **start,
-                **trainer.params,
-            }
-        )
+        usual = {"algorithm": trainer.name, "seed": config.seed, "dataset": str(ref)}
+        if config.own_code is not None:  # it may record such names itself, and MLflow takes each once
+            usual = {}
+        run.params({**usual, **start, **trainer.params})
         run.client.log_text(run.run_id, config.model_dump_json(indent=1), TRAINING_FILE)
         run.input(ref, store.open(ref).splits)
         context = FitContext(

@@ -85,6 +85,8 @@ def test_a_script_is_trained_registered_and_answers(
     assert recorded.data.params["epochs"] == "8"
     assert recorded.data.params["batch_size"] == "16"
     assert recorded.data.params["alpha"] == "0.001"
+    assert recorded.data.params["seed"] == "42"  # the script's own word, not ours
+    assert recorded.data.params["dataset"] == str(iris)
     steps = [one.step for one in client.get_metric_history(run.run_id, "own_validation_loss")]
     assert sorted(steps) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert "output.log" in str([one.path for one in client.list_artifacts(run.run_id, "own_code")])

@@ -99,5 +99,11 @@ class OwnCodeTrainer:
             raise
         run.stream(result.metrics, 1)
         recorded = client.get_run(run.run_id).data.params
-        params = {k: v for k, v in self.config.hyperparameters.items() if k not in recorded}
+        known = {
+            "algorithm": NAME,
+            "seed": self.config.seed,
+            "dataset": str(self.ref),
+            **self.config.hyperparameters,
+        }
+        params = {name: value for name, value in known.items() if name not in recorded}
         return Fitted(result.fit, result.bundle, result.digest, params, result.artifacts, result.note)

@@ -14,6 +14,8 @@ from sklearn.preprocessing import StandardScaler
 parser = argparse.ArgumentParser()
 parser.add_argument("--alpha", type=float, default=1e-3)
 parser.add_argument("--epochs", type=int, default=5)
+parser.add_argument("--seed", type=int, default=42)
+parser.add_argument("--algorithm", default="sgd")
 parser.add_argument("--batch-size", type=int, default=32)
 args = parser.parse_args()
 
@@ -21,7 +23,7 @@ data = os.environ["EM_DATASET_TRAIN"]
 train, valid = (pd.read_csv(f"{data}/{split}.csv") for split in ("train", "validation"))
 label = train.columns[-1]
 scaler = StandardScaler().fit(train.drop(columns=label))
-model = SGDClassifier(loss="log_loss", alpha=args.alpha, random_state=0)
+model = SGDClassifier(loss="log_loss", alpha=args.alpha, random_state=args.seed)
 with mlflow.start_run():
     mlflow.log_params(vars(args))
     for epoch in range(args.epochs):
