@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,6 @@ from torch import Tensor, nn
 from tasks.errors import InvalidSettings
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
 from tasks.train.loop.checkpoint import is_checkpoint, weights_of
-
-log = logging.getLogger(__name__)
 
 
 def load_start(
@@ -32,7 +29,7 @@ def load_start(
         NotFound: There are none.
     """
     if not is_checkpoint(path):
-        log.info(algorithm.load_weights(network, path, input_shape))
+        algorithm.load_weights(network, path, input_shape)
         return
     weights = weights_of(path)
     own = network.state_dict()
