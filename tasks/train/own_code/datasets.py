@@ -29,7 +29,7 @@ def write_dataset(
 
     Images, texts and sounds come in the layout in which they were ingested (`train/<label>/1.png`), with
     the pixels of this version. Tables come as `train.csv`, `validation.csv`, `test.csv` (or .parquet, if
-    they came so): the feature columns, and the label last.
+    they came so): the feature columns, and the label last, if there is one.
 
     Args:
         store: Where the version is.
@@ -79,10 +79,12 @@ def _write_tables(
     classes = pa.array(manifest.classes, pa.string())
     for split in splits:
         writer: pq.ParquetWriter | arrow_csv.CSVWriter | None = None
-        for table in shard_tables(store, manifest, split, [*names, manifest.label]):
-            labels = table[manifest.label].combine_chunks()
+        for table in shard_tables(store, manifest, split, [*names, *manifest.label_columns]):
             columns = {name: table[name] for name in names}
-            rows = pa.table({**columns, manifest.label: classes.take(labels) if by_name else labels})
+            for label in manifest.label_columns:
+                labels = table[label].combine_chunks()
+                columns[label] = classes.take(labels) if by_name else labels
+            rows = pa.table(columns)
             if writer is None:
                 path = folder / f"{split}.{'parquet' if parquet else 'csv'}"
                 writer = (pq.ParquetWriter if parquet else arrow_csv.CSVWriter)(path, rows.schema)

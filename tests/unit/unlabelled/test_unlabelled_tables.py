@@ -38,6 +38,7 @@ from tasks.serve.versions import signature_of
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Fit, FitContext, Rows, TrainingData
 from tasks.train.bundle import Bundle, TrainedOn
+from tasks.train.own_code.datasets import write_dataset
 from tasks.train.training_data import read_training_data
 from tasks.train.unlabelled_scores import clustering_scores, explained_variance, silhouettes
 
@@ -285,3 +286,12 @@ def test_scores_of_known_cases() -> None:
     sampled = silhouettes(many, halves)
     assert len(sampled) == 2_000
     assert sampled.mean() == pytest.approx(silhouette_score(many, halves), abs=0.02)
+
+
+def test_own_code_gets_the_columns_alone(
+    store: DatasetStore, versions: dict[Problem, Any], tmp_path: Path
+) -> None:
+    write_dataset(store, versions[CLUSTERING][1], tmp_path / "given")
+    frame = pd.read_csv(tmp_path / "given" / "train.csv")
+    assert list(frame.columns)[:4] == ["mm", "cm", "m", "km"]
+    assert len(frame) == store.open(versions[CLUSTERING][1]).splits["train"]
