@@ -28,6 +28,8 @@ TABLE_ROWS = 10_000
 TABLE_COLUMNS = 30
 TABLE_CLASSES = 3
 
+SIDES = " / ".join(map(str, IMAGE_SIDES_PX)) + " px"
+
 NOT_MEASURED = "not measured"
 HELP = (
     "GFLOPs are billions of operations (a multiply-add counts as 2) of convolutions, products of matrices "
@@ -35,7 +37,9 @@ HELP = (
     f"Memory of networks is what a training step on {BATCH} images holds in float32: weights, gradients, "
     "AdamW's two means, and what the backward pass keeps; counted, not read from the machine, and bfloat16 "
     f"takes less. Tables: a table of {TABLE_ROWS:,} rows and {TABLE_COLUMNS} columns was fitted on one "
-    "processor; parameters, memory and processor time (both measured) grow with the data."
+    "processor; parameters, memory and processor time (both measured) grow with the data. "
+    "Resources are the smallest of the usual presets with which ten epochs over 10,000 images take at most "
+    "about an hour: cpu-1 (1 processor, 2 GiB), cpu-2 (2, 4 GiB), cpu-4 (4, 16 GiB) or gpu-1 (a GPU besides)."
 )
 """How the numbers are to be read."""
 
@@ -91,12 +95,12 @@ def rows(problem: Problem | None = None) -> list[dict[str, str]]:
     return [
         {
             "algorithm": algorithm.name,
+            f"GFLOPs at {SIDES}": _gflops(algorithm),
+            "parameters": _parameters(algorithm, problem),
+            f"training memory at {SIDES}": _memory(algorithm, problem),
+            f"resources at {SIDES}": _recommended(algorithm, problem),
             "problem": ", ".join(sorted(algorithm.problems)),
             "what for": f"{algorithm.title}. {algorithm.summary}",
-            "GFLOPs": _gflops(algorithm),
-            "parameters": _parameters(algorithm, problem),
-            "training memory": _memory(algorithm, problem),
-            "recommended resources": _recommended(algorithm, problem),
             "hyperparameters and defaults": ", ".join(
                 f"{name} {default}" for name, default in defaults(algorithm)
             ),
@@ -142,8 +146,7 @@ def page() -> str:
         "The flow `list-algorithms` shows this table in the Prefect pages, of all problems or of one; the "
         "help of the training form names the costs.",
         HELP,
-        "Recommended resources are those with which ten epochs over 10,000 images take at most about an "
-        "hour, under the names of the usual presets. How networks are laid out for small images is said in "
+        "How networks are laid out for small images is said in "
         "`tasks/train/algorithms/transformers_algorithm.py`.",
     ]
     for problem in sorted(
@@ -176,16 +179,16 @@ def recommended(gflops: float, memory_gib: float) -> str:
     """
     hours = 3 * gflops * 10 * 10_000 / PROCESSORS_GFLOPS_PER_S / 3600
     if hours <= 0.5 and memory_gib + 2 <= 4:
-        return "cpu-2 (2 processors, 4 GiB)"
+        return "cpu-2"
     if hours <= 1 and memory_gib + 2 <= 16:
-        return "cpu-4 (4 processors, 16 GiB)"
-    return "gpu-1 (1 GPU, 4 processors, 16 GiB)"
+        return "cpu-4"
+    return "gpu-1"
 
 
 def _gflops(algorithm: Algorithm) -> str:
     cost = measurements().images.get(algorithm.name)
     if cost:
-        return "; ".join(f"{side} px: {cost[side].gflops:.2g}" for side in IMAGE_SIDES_PX)
+        return " / ".join(f"{cost[side].gflops:.2g}" for side in IMAGE_SIDES_PX)
     return "by data" if all(p.is_table for p in algorithm.problems) else NOT_MEASURED
 
 
@@ -203,7 +206,7 @@ def _parameters(algorithm: Algorithm, problem: Problem | None) -> str:
 def _memory(algorithm: Algorithm, problem: Problem | None) -> str:
     cost = measurements().images.get(algorithm.name)
     if cost:
-        return "; ".join(f"{side} px: {_size(cost[side].training_memory_gib)}" for side in IMAGE_SIDES_PX)
+        return " / ".join(_size(cost[side].training_memory_gib) for side in IMAGE_SIDES_PX)
     tables = _tables(algorithm, problem)
     if tables:
         return f"by data: {_size(max(one.memory_gib for one in tables))}"
@@ -213,18 +216,13 @@ def _memory(algorithm: Algorithm, problem: Problem | None) -> str:
 def _recommended(algorithm: Algorithm, problem: Problem | None) -> str:
     cost = measurements().images.get(algorithm.name)
     if cost:
-        told: dict[str, list[str]] = {}
-        for side in IMAGE_SIDES_PX:
-            preset = recommended(cost[side].gflops, cost[side].training_memory_gib)
-            told.setdefault(preset, []).append(f"{side}")
-        if len(told) == 1:
-            return next(iter(told))
-        return "; ".join(f"{', '.join(sides)} px: {preset}" for preset, sides in told.items())
+        costs = [cost[side] for side in IMAGE_SIDES_PX]
+        return " / ".join(recommended(one.gflops, one.training_memory_gib) for one in costs)
     tables = _tables(algorithm, problem)
     if tables:
         slowest = max(one.cpu_time_s for one in tables)
         seconds = "under 1" if slowest < 1 else f"{slowest:.0f}"
-        return f"cpu-1 (1 processor, 2 GiB): {seconds} s for {TABLE_ROWS:,} rows"
+        return f"cpu-1: {seconds} s for {TABLE_ROWS:,} rows"
     return NOT_MEASURED
 
 

@@ -59,7 +59,7 @@ def test_every_algorithm_is_shown_and_problems_can_be_chosen() -> None:
     assert "input_size 28, learning_rate 0.1" in resnet["hyperparameters and defaults"].replace(
         ", epochs 3, batch_size_per_rank 16, eval_batch_size_per_rank 16, optimizer adamw", ""
     )
-    assert "224 px: 8.2" in resnet["GFLOPs"]
+    assert resnet["GFLOPs at 28 / 150 / 224 px"] == "2.1 / 4 / 8.2"
     assert not catalogue.rows(Problem.OBJECT_DETECTION)
 
 
@@ -68,7 +68,7 @@ def test_an_algorithm_that_was_not_measured_is_shown(monkeypatch: pytest.MonkeyP
     catalogue.measurements.cache_clear()
     try:
         rows = {row["algorithm"]: row for row in catalogue.rows()}
-        assert rows["resnet_18"]["GFLOPs"] == rows["mlp"]["parameters"] == "not measured"
+        assert rows["resnet_18"]["GFLOPs at 28 / 150 / 224 px"] == rows["mlp"]["parameters"] == "not measured"
         assert "resnet_18" in catalogue.algorithm_help()
     finally:
         catalogue.measurements.cache_clear()
