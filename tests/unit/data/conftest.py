@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
 
@@ -12,6 +15,7 @@ from tasks.data.sources.staging import staging_folder
 from tasks.data.storage.store import DatasetStore
 from tests.helpers.random_images import encoded, picture
 from tests.helpers.s3_server import empty_folder, s3_server
+from tests.helpers.table_files import Write
 
 
 @pytest.fixture
@@ -85,3 +89,21 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "home"))
     yield
     assert not staging_folder().exists() or list(staging_folder().iterdir()) == []
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes files, text or bytes or an Arrow table, by name; gives their folder."""
+
+    def run(folder: str = "source", /, **files: Any) -> Path:
+        for name, content in files.items():
+            stem, _, suffix = name.replace("__", "/").rpartition("_")
+            path = tmp_path / folder / f"{stem}.{suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, pa.Table):
+                pq.write_table(content, path, row_group_size=4)
+            else:
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return tmp_path / folder
+
+    return run
