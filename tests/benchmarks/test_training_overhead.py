@@ -5,6 +5,7 @@ pytest -m benchmark tests/benchmarks/test_training_overhead.py -s
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +28,11 @@ from tests.helpers.serving_stack import MlflowProcess
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
 FLOW_LIMIT_S = 10.0
-FLOW_RUNS = 3
+FLOW_RUNS = int(os.environ.get("TRAINYARD_BENCHMARK_ROUNDS", "3"))
 LOGGING_LIMIT = 1.02
-LOGGING_ROUNDS = 7
+LOGGING_ROUNDS = int(os.environ.get("TRAINYARD_BENCHMARK_ROUNDS", "7"))
+ROWS = int(6_000 * float(os.environ.get("TRAINYARD_BENCHMARK_SHARE", "1")))
+EPOCHS = 5
 TINY: tuple[tuple[str, str, dict[str, int]], ...] = (
     ("digits", "six_layer_cnn", {"epochs": 2}),
     ("iris", "mlp", {"epochs": 5}),
@@ -84,9 +87,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
 def test_logging(client: MlflowClient, tmp_path: Path) -> None:
     """The loop in the training step, with metrics every ten steps, against the same loop alone."""
     store = DatasetStore(str(tmp_path / "store"))
-    splits = {"train": scenes(6_000, 28), "validation": scenes(600, 28, first=6_000)}
+    splits = {"train": scenes(ROWS, 28), "validation": scenes(ROWS // 10, 28, first=ROWS)}
     ref = store_pictures(store, "logged", splits)
-    hyperparameters = {"epochs": 5, "logging_steps": 10, "patience_epochs": 5}
+    hyperparameters = {"epochs": EPOCHS, "logging_steps": 10, "patience_epochs": EPOCHS}
     config = TrainConfig(algorithm="six_layer_cnn", hyperparameters=hyperparameters)
     ratios, rates = [], []
     for turn in range(LOGGING_ROUNDS + 1):
@@ -94,7 +97,7 @@ def test_logging(client: MlflowClient, tmp_path: Path) -> None:
         alone_s = silent_fit_s(ref, config, store, tmp_path / f"silent-{turn}")
         if turn:  # the first round warms up
             ratios.append(logged_s / alone_s)
-            rates.append(6_000 * 5 / logged_s)
+            rates.append(ROWS * EPOCHS / logged_s)
     middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
     print(
         f"\n| loop with MLflow logging, against without | {middle:.3f} × | {low:.3f} to {high:.3f} | 1.02 × |"
