@@ -110,7 +110,8 @@ def stop_group(group: str, site: str = "local") -> list[str]:
     """
     with get_client(sync_client=True) as client:
         runs = _group(client, group)
-    user, stopped, refused = asking_user(), [], []
+    user, stopped = asking_user(), []
+    refused: list[TrainyardError] = []
     live = [run for run in runs if run.state is None or not run.state.is_final()]
     live.sort(key=lambda run: run.start_time is not None)  # or a place that gets free is taken by the next
     for run in live:
@@ -118,7 +119,7 @@ def stop_group(group: str, site: str = "local") -> list[str]:
             stop_job.fn(str(run.id), user)
         except Unavailable:
             continue  # it ended meanwhile
-        except NotAllowed as error:
+        except (NotAllowed, NotFound) as error:  # somebody else's, or of a workspace that is gone
             refused.append(error)
         else:
             stopped.append(str(run.id))
@@ -298,6 +299,7 @@ def _checked(
     names = list(parameter_schema(flow).properties)
     faults: list[tuple[int, Mapping[str, Any], Iterable[str]]] = []
     seen: dict[str, int] = {}
+    files: dict[str, int] = {}
     result = []
     look_up = _LookUp(site)
     for number, changed in enumerate(every, start=1):
@@ -310,6 +312,9 @@ def _checked(
         twin = seen.setdefault(sets.digest(parameters), number)
         if twin != number:
             wrong.append(f"it is the same as set {twin}")
+        output = (parameters.get("training") or {}).get("output")
+        if output and files.setdefault(output, number) != number:
+            wrong.append(f"its model would be written to {output}, like that of set {files[output]}")
         if wrong:
             faults.append((number, changed, wrong))
         result.append(parameters)

@@ -26,9 +26,6 @@ from tasks.trainings.records import DELETED, DELETED_TAG, RunFacts
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT_NAME_TAG = "trainyard.name"
-"""Name that a deleted experiment had: a new one may take it."""
-WORKSPACE_TAG = "trainyard.workspace"
 _LIVE_RUNS = ("RUNNING", "SCHEDULED")
 
 
@@ -71,6 +68,7 @@ def obstacles(
     client: MlflowClient,
     what: Doomed,
     live: Sequence[str],
+    waiting: Sequence[str],
     endpoints: Callable[[str], Sequence[str]],
     templates: Callable[[str], Sequence[str]],
 ) -> list[str]:
@@ -80,6 +78,7 @@ def obstacles(
         client: MLflow.
         what: What is to go.
         live: Flow runs of it that have not ended, by name.
+        waiting: Drafts and other flow runs that are to start from its weights.
         endpoints: Names the endpoints of a registered model.
         templates: Names the templates that were made from a run.
     """
@@ -88,6 +87,8 @@ def obstacles(
     if live or running:
         names = listed(list(dict.fromkeys([*live, *running])))
         found.append(f"it is still running ({names}): stop it, or wait for its end")
+    if waiting:
+        found.append(f"{listed(list(waiting))} start from its weights: delete those drafts, or wait")
     for run in what.runs:
         for version in records.registered(client, run.run_id).get(run.run_id, []):
             model = version.partition(" v")[0]
@@ -102,8 +103,8 @@ def obstacles(
         made = templates(run.run_id)
         if made:
             found.append(
-                f"{_which(what, run)}is where the templates {listed(list(made))} came from: delete those "
-                "with the flow delete-template"
+                f"{_which(what, run)}is where the templates {listed(list(made))} came from, or start from: "
+                "delete those with the flow delete-template"
             )
     parent = what.run.parent
     if parent:
@@ -198,81 +199,6 @@ def restore(client: MlflowClient, run: RunFacts) -> list[RunFacts]:
 def deleted_for_good(run: RunFacts) -> bool:
     """Whether the files of a run were deleted."""
     return bool(_note(run).get("for_good"))
-
-
-def experiment_obstacles(client: MlflowClient, name: str) -> list[str]:
-    """What is in the way of deleting an experiment.
-
-    Raises:
-        NotFound: There is no such experiment.
-    """
-    experiment = _experiment(client, name)
-    found = []
-    runs = [one for one in records.search(client, experiment=name) if not one.parent]
-    if runs:
-        names = listed([f"{one.name} ({one.run_id})" for one in runs])
-        found.append(f"it has {len(runs)} trainings, {names}: delete those with the flow delete-training")
-    workspace = experiment.tags.get(WORKSPACE_TAG)
-    if workspace:
-        found.append(f"it is the experiment of the workspace {workspace}: it stays as long as that")
-    return found
-
-
-def delete_experiment(client: MlflowClient, name: str) -> str:
-    """Delete an experiment that has no trainings; its name is free afterwards. Returns its id."""
-    experiment = _experiment(client, name)
-    stamp = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-    client.set_experiment_tag(experiment.experiment_id, EXPERIMENT_NAME_TAG, name)
-    client.rename_experiment(experiment.experiment_id, f"{name} (deleted {stamp})")
-    client.delete_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
-def restore_experiment(client: MlflowClient, name: str) -> str:
-    """Undo the last deletion of an experiment; trainings that were deleted before it stay so.
-
-    Returns:
-        Its id.
-
-    Raises:
-        NotFound: None of this name is deleted.
-        NotAllowed: A new one has the name.
-    """
-    there = client.get_experiment_by_name(name)
-    if there is not None and there.lifecycle_stage == "active":
-        raise NotAllowed(
-            f"There is an experiment {name}: it is not deleted, or a new one took its name",
-            where=f"experiment {name}",
-            mend="rename that one in MLflow's pages first",
-        )
-    gone = [
-        one
-        for one in records.pages(client.search_experiments, view_type=DELETED)
-        if name in (one.tags.get(EXPERIMENT_NAME_TAG), one.name)
-    ]
-    if not gone:
-        raise NotFound(f"No experiment {name} is deleted", mend="give the name that it had")
-    last = max(gone, key=lambda one: one.last_update_time or 0)
-    deleted = records.search(client, experiment=last.name, view=DELETED)
-    client.restore_experiment(last.experiment_id)  # brings back all its runs
-    for run in deleted:
-        if DELETED_TAG in run.tags:
-            client.delete_run(run.run_id)
-    if last.name != name:
-        client.rename_experiment(last.experiment_id, name)
-    return str(last.experiment_id)
-
-
-def _experiment(client: MlflowClient, name: str) -> Any:
-    found = client.get_experiment_by_name(name)
-    if found is None or found.lifecycle_stage != "active":
-        known = sorted(one.name for one in records.pages(client.search_experiments))
-        raise NotFound(
-            f"There is no experiment {name}",
-            where=str(client.tracking_uri),
-            allowed=listed(known) or "none is there yet",
-        )
-    return found
 
 
 def _found(client: MlflowClient, run_id: str) -> RunFacts | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from prefect import task
@@ -19,6 +19,7 @@ from tasks.home import home
 from tasks.removal.config import DeleteConfig, ExperimentConfig
 from tasks.trainings.tags import DELETED_TAG, FROM_RUN_TAG
 from tasks.trainings.task import (
+    MOST_FLOW_RUNS,
     PAGE,
     TRAINING_FLOWS,
     find_flow_run,
@@ -65,6 +66,7 @@ def delete_training(config: DeleteConfig, site: str = "local") -> list[str]:
             mlflow,
             what,
             live=_live(client, {one.flow_run_id for one in what.runs}),
+            waiting=_waiting(client, what.runs),
             endpoints=lambda model: _endpoints(model, site),
             templates=lambda run_id: _templates_of(client, run_id),
         )
@@ -117,15 +119,15 @@ def delete_experiment(config: ExperimentConfig, site: str = "local") -> list[str
         NotFound: There is no such experiment.
         NotAllowed: It has trainings, or belongs to a workspace.
     """
-    from tasks.removal import deletion
+    from tasks.removal import deletion, experiments
 
     mlflow = mlflow_client(site)
-    found = deletion.experiment_obstacles(mlflow, config.name)
+    found = experiments.obstacles(mlflow, config.name)
     lines = [f"MLflow experiment {config.name}"]
     if config.dry_run:
         return _would_go(lines, found)
     deletion.require_none(f"experiment {config.name}", found)
-    deletion.delete_experiment(mlflow, config.name)
+    experiments.delete(mlflow, config.name)
     return _went(
         f"Deleted the experiment {config.name}",
         lines,
@@ -136,9 +138,9 @@ def delete_experiment(config: ExperimentConfig, site: str = "local") -> list[str
 @task(name="restore experiment", task_run_name="restore experiment {name}")
 def restore_experiment(name: str, site: str = "local") -> str:
     """Undo the last deletion of an experiment; returns its id."""
-    from tasks.removal import deletion
+    from tasks.removal import experiments
 
-    return deletion.restore_experiment(mlflow_client(site), name)
+    return experiments.restore(mlflow_client(site), name)
 
 
 def _delete_flow_run(config: DeleteConfig) -> list[str]:
@@ -163,6 +165,20 @@ def _delete_flow_run(config: DeleteConfig) -> list[str]:
 
 def _live(client: SyncPrefectClient, ids: Iterable[str]) -> list[str]:
     return [run.name for run in flow_runs(client, ids=ids) if run.state and not run.state.is_final()]
+
+
+def _waiting(client: SyncPrefectClient, runs: Sequence[RunFacts]) -> list[str]:
+    """Flow runs that have not ended, drafts among them, and are to start from the weights of these runs."""
+    going = {run.run_id for run in runs}
+    return [
+        run.name
+        for run in flow_runs(client, most=MOST_FLOW_RUNS)
+        if run.state and not run.state.is_final() and _starts_from(run.parameters) in going
+    ]
+
+
+def _starts_from(parameters: Mapping[str, Any]) -> str:
+    return str((parameters.get("training") or {}).get("start_from", ""))
 
 
 def _alone_in(client: SyncPrefectClient, runs: Sequence[RunFacts], mlflow: MlflowClient) -> list[FlowRun]:
@@ -190,7 +206,12 @@ def _artifacts(client: SyncPrefectClient, flow_runs: Sequence[FlowRun]) -> dict[
 
 
 def _templates_of(client: SyncPrefectClient, run_id: str) -> list[str]:
-    return sorted(one.name for one in find_templates(client) if FROM_RUN_TAG + run_id in one.tags)
+    """Templates that were made from a run, or start from its weights."""
+    return sorted(
+        one.name
+        for one in find_templates(client)
+        if FROM_RUN_TAG + run_id in one.tags or _starts_from(one.parameters) == run_id
+    )
 
 
 def _endpoints(model: str, site: str) -> list[str]:

@@ -40,11 +40,11 @@ def made_from(run: RunFacts, settings: Mapping[str, Any], store: DatasetStore) -
 
     Raises:
         NotFound: The run names no dataset, or the dataset is gone or somebody else's private one.
-        InvalidSettings: The training began from weights of its own, which a template must not hide.
+        InvalidSettings: Its data was made ready by something that a template cannot repeat.
     """
     ref = run.dataset_ref()
     manifest = store.open(ref)
-    training = TrainConfig.model_validate(dict(settings))
+    training = TrainConfig.model_validate({**settings, "output": "", "checkpoint_folder": ""})
     if training.algorithm == "auto":
         # What it chose for this data; the template stands for this training.
         training = training.model_copy(update={"algorithm": run.tags["trainyard.algorithm"]})

@@ -358,4 +358,5 @@ def train_parameters(client: SyncPrefectClient, run: RunFacts, site: str) -> dic
             where=f"run {run.run_id}",
             mend="train again",
         )
-    return {"dataset": {"name": ref.name, "version": ref.version}, "training": settings, "site": site}
+    own = {**settings, "output": ""}  # that file is written, and is not written over
+    return {"dataset": {"name": ref.name, "version": ref.version}, "training": own, "site": site}

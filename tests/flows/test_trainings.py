@@ -375,6 +375,13 @@ def test_a_training_in_use_is_not_deleted_and_the_mend_is_said(home: Path, mlflo
     mlflow.delete_model_version("flowers", "1")
     assert _of(run.run_id)["status"] == "succeeded"
 
+    with tags("user:ada"):
+        onward = QUICK.model_copy(update={"start_from": run.run_id})
+        draft = trainings.draft_training(IRIS, onward, DraftConfig(name="onward"), SITE)
+        with pytest.raises(NotAllowed, match="onward start from its weights"):
+            trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
+        trainings.delete_training(DeleteConfig(training=draft), SITE)
+
     mlflow.update_run(run.run_id, status="RUNNING")
     with tags("user:ada"), pytest.raises(NotAllowed, match="still running"):
         trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
