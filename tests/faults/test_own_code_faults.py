@@ -136,7 +136,7 @@ def gone(folder: Path, within_s: float = 30) -> bool:
             "The code had more than the 40 processes allowed.",
         ),
         (
-            "f = open(os.environ['TMPDIR'] + '/f', 'wb')\nwhile True: f.write(b'x' * 2**20); time.sleep(0.01)",
+            "f = open(os.environ['TMPDIR'] + '/f', 'wb')\nwhile 1: f.write(b'x' * 2**20); time.sleep(0.01)",
             {"limits": Limits(disk_gib=0.02)},
             "The code wrote more than the 0.02 GiB of files allowed.",
         ),
@@ -226,7 +226,8 @@ run = own_code.run
 own_code.run = lambda *given: run(*given, namespaces=namespaces)
 own_code.fit_own_code(
     OwnCode(source=str(folder / "code")), {}, DatasetRef.model_validate_json(sys.argv[3]),
-    DatasetStore(str(folder / "store")), SourceAccess(), FitContext(work_folder=folder / "work"), folder / "bundle",
+    DatasetStore(str(folder / "store")), SourceAccess(), FitContext(work_folder=folder / "work"),
+    folder / "bundle",
 )
 """
 

@@ -81,7 +81,7 @@ def test_a_script_is_trained_registered_and_answers(
     client = MlflowClient(mlflow_server.uri)
     recorded = client.get_run(run.run_id)
     assert recorded.info.status == "FINISHED"
-    assert recorded.data.tags[STATUS_TAG] == "succeeded"
+    assert recorded.data.tags[STATUS_TAG] == "published"  # since it is registered
     assert recorded.data.params["epochs"] == "8"
     assert recorded.data.params["batch_size"] == "16"
     assert recorded.data.params["alpha"] == "0.001"
