@@ -11,6 +11,6 @@ What these stand on, a package each:
 - `storage`: versions as folders with a manifest, and who may see and change them.
 
 `manifest.py`, `shards.py` and `read.py` say what a version is, and how its rows are written and read;
-`row_keys.py` tells equal rows. `partitions.py` and `crashes.py` run work on Dask: a partition is the rows that
-a worker has at a time.
+`row_keys.py` tells equal rows. `partitions.py` and `crashes.py` run work on Dask: a partition is the rows
+that a worker has at a time.
 """
