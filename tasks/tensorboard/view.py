@@ -7,10 +7,10 @@ ends, and takes its files with it, when nobody has looked for the view's idle ho
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -47,8 +47,12 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     place = ViewPlace.of_folder(Path(sys.argv[1]))
     record = place.read()
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+
+    def end(*_: object) -> None:
+        place.forget()
+        os._exit(0)  # at once: TensorBoard's threads may be in the middle of reading, and keep nothing
+
+    signal.signal(signal.SIGTERM, end)
     shutil.rmtree(place.logs, ignore_errors=True)  # of an earlier process: it is all written anew
     place.logs.mkdir(parents=True)
     _serve(place, record.host, record.port, record.title)
@@ -59,19 +63,17 @@ def main() -> None:
     from tasks.tensorboard.export import Export
 
     export = Export(MlflowClient(record.tracking_uri), place.logs, record.runs, record.experiment_id)
-    pause_s = 0.0
-    while not ended.wait(pause_s):
+    while True:
         if time.monotonic() - Visits.last > record.idle_hours * 3600:
             _log.info("Nobody has looked for %g hours; the view closes.", record.idle_hours)
-            break
+            end()
         began = time.monotonic()
         try:
             busy = export.update()
         except Exception as error:  # MLflow is away for a while, or a run was deleted
             _log.warning("The view could not be brought up to date: %s", error)
             busy = False
-        pause_s = max(BUSY_S if busy else QUIET_S, (time.monotonic() - began) / _SHARE)
-    place.forget()
+        time.sleep(max(BUSY_S if busy else QUIET_S, (time.monotonic() - began) / _SHARE))
 
 
 def _serve(place: ViewPlace, host: str, port: int, title: str) -> None:

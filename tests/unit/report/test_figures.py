@@ -9,11 +9,19 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from tasks.evaluate.calibration import calibration
+from tasks.evaluate.curves import class_curves as curves_of
+from tasks.evaluate.importance import ColumnImportance, Importance
+from tasks.evaluate.mistakes import Mistake
 from tasks.report import style
 from tasks.report.class_balance import MAX_CLASSES, class_balance
+from tasks.report.class_curves import class_curves
+from tasks.report.column_importance import MOST_BARS, column_importance
 from tasks.report.confusion_matrix import confusion_matrix
 from tasks.report.learning_curves import learning_curves
+from tasks.report.mistakes import mistakes_grid, mistakes_table
 from tasks.report.predicted_vs_true import predicted_vs_true
+from tasks.report.reliability import reliability
 from tasks.report.sample_grid import sample_grid
 
 
@@ -85,3 +93,44 @@ def test_confusion_matrix_of_a_hundred_classes_fits() -> None:
 def test_predicted_vs_true_thins_many_points() -> None:
     truth = np.random.default_rng(0).normal(size=20_000)
     _opened(predicted_vs_true(truth, truth + 0.1, label="price"))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 60])
+def test_curves_and_calibration_of_few_and_of_many_classes(classes: int) -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, classes, 2000)
+    scores = random.dirichlet(np.ones(classes), 2000).astype(np.float32)
+    names = [f"a class with a rather long name {index}" for index in range(classes)]
+    curves, _ = curves_of(labels, scores, names)
+    card = class_curves(curves, worst_of=classes)
+    _opened(card)
+    legend = card.axes[0].get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == len(curves)
+    assert ("worst 4 of 60" in str(card.get_suptitle())) == (classes == 60)
+    _opened(reliability(calibration(labels, scores)))
+
+
+def test_mistakes_show_what_it_is_and_what_it_was_taken_for() -> None:
+    mistakes = [Mistake(id=f"{i}.png", true="cat", predicted="dog", score=0.9) for i in range(16)]
+    pictures = {mistake.id: Image.new("RGB", (40, 30)) for mistake in mistakes[:-1]}
+    card = mistakes_grid(mistakes, pictures, detail="test")
+    _opened(card)
+    assert sum(axes.get_title() == "cat" for axes in card.axes) == 15, "one picture is gone"
+    text = mistakes_table([Mistake(id="a|b", true=1.0, predicted=3.0, score=2.0)], {"a|b": {"x|y": None}})
+    assert "a\\|b" in text
+    assert "error" in text
+    assert mistakes_table([], {}) == ""
+
+
+def test_columns_are_drawn_up_to_a_number() -> None:
+    columns = [ColumnImportance(name=f"column {i}", importance=1 / (i + 1)) for i in range(40)]
+    both = Importance(metric="accuracy", rows=100, repeats=3, permutation=columns, native=columns[:3])
+    card = column_importance(both)
+    assert [len(axes.patches) for axes in card.axes] == [MOST_BARS, 3]
+    _opened(card)
+    alone = column_importance(
+        Importance(metric="rmse", rows=9, repeats=1, permutation=columns[:1], native=[])
+    )
+    assert len(alone.axes) == 1
+    _opened(alone)
