@@ -9,7 +9,12 @@ from pydantic import Field
 
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, Metrics, TrainingData
-from tasks.train.algorithms.scikit_learn_algorithm import ScikitLearnAlgorithm, fitted_to_the_end, scores_of
+from tasks.train.algorithms.scikit_learn_algorithm import (
+    ScikitLearnAlgorithm,
+    fitted_to_the_end,
+    import_estimators,
+    scores_of,
+)
 
 if TYPE_CHECKING:
     from tasks.train.algorithms.algorithm import SearchRange
@@ -62,6 +67,7 @@ class Forest(ScikitLearnAlgorithm):
         from tasks.train.models.scikit_learn import ScikitLearnModel
 
         assert isinstance(settings, ForestHyperparameters)
+        import_estimators()
         self.refuse(data, settings)
         started = time.monotonic()
         estimator: Any = self.estimator(data.problem, settings, context.seed)

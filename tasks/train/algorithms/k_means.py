@@ -19,12 +19,16 @@ from tasks.train.algorithms.algorithm import (
     SearchRange,
     TrainingData,
 )
+from tasks.train.algorithms.scikit_learn_algorithm import import_estimators
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 from tasks.train.unlabelled_scores import clustering_scores
 
 if TYPE_CHECKING:
     from tasks.train.algorithms.algorithm import Json
     from tasks.train.models.scikit_learn import ScikitLearnModel
+
+
+FIRST_ROWS = 10_000
 
 
 class KMeansHyperparameters(AlgorithmSettings):
@@ -41,7 +45,7 @@ class KMeansHyperparameters(AlgorithmSettings):
         default=10, ge=2, le=100, description="Largest number of clusters that is tried."
     )
     restarts: int = Field(
-        default=10, ge=1, le=1000, description="Starts from other centres, of which the best is kept."
+        default=5, ge=1, le=1000, description="Starts from other centres, of which the best is kept."
     )
     max_iterations: int = Field(
         default=300, ge=1, le=100_000, description="Most times that the centres of one start are moved."
@@ -74,6 +78,7 @@ class KMeans:
         assert isinstance(settings, KMeansHyperparameters)
         inputs = np.asarray(data.train.inputs, dtype=np.float64)
         numbers = _numbers(inputs, settings)
+        import_estimators()
         started = time.monotonic()
         history: list[Metrics] = []
         tried: list[Json] = []
@@ -120,7 +125,10 @@ def _numbers(inputs: np.ndarray, settings: KMeansHyperparameters) -> list[int]:
         InvalidData: There are fewer distinct rows than clusters.
     """
     most = settings.clusters or settings.most_clusters
-    distinct = len(np.unique(inputs, axis=0))
+    # Sorting all rows would take longer than the fit; where the first are distinct enough, so are all.
+    distinct = len(np.unique(inputs[:FIRST_ROWS], axis=0))
+    if distinct <= most < len(inputs):
+        distinct = len(np.unique(inputs, axis=0))
     if distinct < max(settings.clusters or 2, 2):
         raise InvalidData(
             f"{distinct:,} distinct training rows cannot be put into {settings.clusters or 2:,} clusters",

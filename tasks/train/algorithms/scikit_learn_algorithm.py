@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
 import warnings
@@ -74,6 +75,7 @@ class ScikitLearnAlgorithm(ABC):
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
         """Fit the estimator once and report once: see `Algorithm.fit`."""
+        import_estimators()
         self.refuse(data, settings)
         started = time.monotonic()
         model, converged = self.learn(data, settings, context)
@@ -82,6 +84,11 @@ class ScikitLearnAlgorithm(ABC):
         metrics = scores_of(model, data)
         context.report(1, 1, metrics)
         return Fit(model, (metrics,), best_epoch=1, ended=ended, fit_time_s=fit_time_s)
+
+
+def import_estimators() -> None:
+    """Import what the fits need, which takes seconds in a fresh process and is no part of a fit's time."""
+    importlib.import_module("tasks.train.models.scikit_learn")  # skops imports all of scikit-learn
 
 
 def fitted_to_the_end(estimator: Any, data: TrainingData, context: FitContext) -> bool:
