@@ -123,8 +123,9 @@ def become_code(spec: dict[str, Any], output: int) -> None:
     os.dup2(output, 2)
     os.closerange(3, 4096)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A backstop for one huge allocation; the limit itself is watched over all processes.
-    most = int(spec["limits"]["memory_bytes"]) + 2 * 2**30
+    # A backstop for one huge allocation; the limit itself is watched over all processes. Stacks of
+    # threads and what drivers reserve count here and not there, so there is room for them.
+    most = int(spec["limits"]["memory_bytes"]) + 8 * 2**30
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("800")
