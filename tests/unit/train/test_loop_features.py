@@ -299,8 +299,9 @@ def test_threads_are_no_more_than_allowed() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same_and_is_kept_plain() -> None:
-    plain = fit_striped(epochs=3)
-    fit = fit_striped(epochs=3, compile=True)
+    changes = {"epochs": 3, "dropout": 0.0}  # a compiled network draws dropout in another order
+    plain = fit_striped(**changes)
+    fit = fit_striped(**changes, compile=True)
     np.testing.assert_allclose(_losses(fit), _losses(plain), rtol=1e-2)
     assert type(fit.model.network) is type(plain.model.network)  # type: ignore[attr-defined]
 
