@@ -56,6 +56,7 @@ class OwnCodeFit:
         artifacts: Folder to log as it is: own_code/output.log, tensorboard/, and model/ if not served.
         digest: SHA-256, hex, of the bundle, or of the files in model/.
         note: Why the model cannot be served; empty if it can.
+        scores: Of `metrics`, those that are not recorded yet: the model's, where the code reported none so.
         model: The fitted model in the bundle.
     """
 
@@ -66,6 +67,7 @@ class OwnCodeFit:
     artifacts: Path
     digest: str
     note: str
+    scores: Metrics
     model: Any = None
 
     @property
@@ -183,6 +185,7 @@ def fit_own_code(
             artifacts=artifacts,
             digest=result.digest,
             note=result.note,
+            scores={name: value for name, value in result.metrics.items() if name not in follower.last},
             model=result.model,
         )
     except InvalidData as error:

@@ -97,13 +97,13 @@ class OwnCodeTrainer:
             if error.artifacts is not None and error.artifacts.is_dir():
                 client.log_artifacts(run.run_id, str(error.artifacts))
             raise
-        run.stream(result.metrics, 1)
-        recorded = client.get_run(run.run_id).data.params
+        recorded = client.get_run(run.run_id).data
+        run.stream({k: v for k, v in result.scores.items() if k not in recorded.metrics}, 1)
         known = {
             "algorithm": NAME,
             "seed": self.config.seed,
             "dataset": str(self.ref),
             **self.config.hyperparameters,
         }
-        params = {name: value for name, value in known.items() if name not in recorded}
+        params = {name: value for name, value in known.items() if name not in recorded.params}
         return Fitted(result.fit, result.bundle, result.digest, params, result.artifacts, result.note)
