@@ -36,8 +36,8 @@ HELP = (
     f"and attention, to score one image of {IMAGE_CHANNELS} channels; training takes about three times that. "
     f"Memory of networks is what a training step on {BATCH} images holds in float32: weights, gradients, "
     "AdamW's two means, and what the backward pass keeps; by count. Measured steps took up to 13 % more; "
-    f"bfloat16 takes less. Tables: a table of {TABLE_ROWS:,} rows and {TABLE_COLUMNS} columns was fitted on one "
-    "processor; parameters, memory and processor time (both measured) grow with the data. "
+    f"bfloat16 takes less. Tables: a table of {TABLE_ROWS:,} rows and {TABLE_COLUMNS} columns was fitted on "
+    "one processor; parameters, memory and processor time (both measured) grow with the data. "
     "Resources are the smallest of the usual presets with which ten epochs over 10,000 images take at most "
     "about an hour: cpu-1 (1 processor, 2 GiB), cpu-2 (2, 4 GiB), cpu-4 (4, 16 GiB) or gpu-1 (a GPU besides)."
 )
