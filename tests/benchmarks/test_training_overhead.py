@@ -46,7 +46,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     try:
         stack.up()
         for dataset, _, _ in TINY:
-            done = stack.command("run", dataset)
+            done = stack.command("run", dataset, timeout_s=900)
             assert done.returncode == 0, done.stdout + done.stderr
         yield stack
     finally:
