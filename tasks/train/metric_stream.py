@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from mlflow.entities import Metric
 
-SEND_EVERY_S = 1.0
+SEND_EVERY_S = 2.0
 LONGEST_PAUSE_S = 15.0
 """Between two tries while MLflow does not answer."""
 MOST_METRICS = 1000
