@@ -35,7 +35,7 @@ QUICK: dict[str, dict[str, int | float]] = {
     "efficientnet_b0": {"epochs": 3, "batch_size_per_rank": 8},
     "mobilenet_v2": {"epochs": 3, "batch_size_per_rank": 8, "width": 0.35},
     "convnext_tiny": {"epochs": 1, "batch_size_per_rank": 16},
-    "vit_tiny": {"epochs": 4, "batch_size_per_rank": 16},
+    "vit_tiny": {"epochs": 1, "batch_size_per_rank": 8},
 }
 
 OTHER_SIZES = {"resnet_34", "resnet_50", "resnet_101", "efficientnet_b1", "vit_small"}
