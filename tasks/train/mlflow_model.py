@@ -61,9 +61,18 @@ def log_bundle(
         shutil.copytree(folder, copy)
         code = Path(scratch, "trainyard.zip")
         _pack_code(code)
+        run = client.get_run(run_id)
+        # Made here, since `Model.log` by itself files a model under the default experiment.
+        model = client.create_logged_model(
+            run.info.experiment_id,
+            name=MODEL_NAME,
+            source_run_id=run_id,
+            params=run.data.params,
+            tags={BUNDLE_DIGEST_TAG: bundle.digest},
+        )
         info = Model.log(
             artifact_path=None,
-            name=MODEL_NAME,
+            model_id=model.model_id,
             flavor=mlflow.pyfunc,
             run_id=run_id,
             python_model=str(PYFUNC_FILE),
@@ -73,7 +82,6 @@ def log_bundle(
             input_example=example,
             pip_requirements=requirements(bundle.description.model.format),
             metadata={"bundle_digest": bundle.digest, "problem": str(bundle.problem)},
-            tags={BUNDLE_DIGEST_TAG: bundle.digest},
         )
     return str(info.model_uri)
 

@@ -77,6 +77,9 @@ def test_a_training_tells_all_of_itself(
     assert [epoch for epoch, _, _ in heard] == [1, 2, 3, 4, 5]
     found = client.get_run(run.run_id)
     assert found.info.status == "FINISHED"
+    model = client.get_logged_model(run.model_uri.removeprefix("models:/"))
+    assert (model.experiment_id, model.source_run_id) == (found.info.experiment_id, run.run_id)
+    assert str(model.status) == "READY"
     assert (
         found.data.tags
         | {
