@@ -13,8 +13,9 @@ from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.outcome import OwnCodeFailed
-from tasks.train.own_code.own_code import NAME, check_own_code, fit_own_code
+from tasks.train.own_code.own_code import check_own_code, fit_own_code
 from tasks.train.own_code.source import SourceAccess
+from tasks.train.own_code.taking import NAME
 from tasks.train.resources import Resources
 from tasks.train.tracking import TrackedRun
 from tasks.train.trainer import Fitted
