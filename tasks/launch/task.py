@@ -340,6 +340,8 @@ def _wrong(flow: Flow[..., Any], parameters: Mapping[str, Any], look_up: _LookUp
     training = valid.get("training")
     if not isinstance(training, TrainConfig) or valid.get("method", "train") != "train":
         return []
+    if training.own_code is not None:  # its hyperparameters are its own matter
+        return []
     try:
         problem, rows = look_up(valid)
         if problem is not None:
