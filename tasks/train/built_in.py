@@ -108,11 +108,17 @@ class BuiltIn:
 
             fit = self.algorithm.fit(self.data, settings, replace(context, report=log_and_report))
             run.complete(fit.history)
-        bundle = self._bundle(folder, fit, settings)
+        bundle = self.bundle(folder, fit, settings)
         return Fitted(fit, bundle, bundle.digest)
 
-    def _bundle(self, folder: Path, fit: Fit, settings: AlgorithmSettings) -> Bundle:
-        """Put the fitted model together with what it needs to answer raw rows."""
+    def bundle(self, folder: Path, fit: Fit, settings: AlgorithmSettings) -> Bundle:
+        """Put a fitted model together with what it needs to answer raw rows.
+
+        Args:
+            folder: Where the bundle is written, replacing an earlier one.
+            fit: The fitted model.
+            settings: The hyperparameters that it was fitted with.
+        """
         shutil.rmtree(folder, ignore_errors=True)
         return Bundle.write(
             folder,

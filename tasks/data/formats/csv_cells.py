@@ -19,7 +19,7 @@ _RUN_CELL, _NUMBER_CELL = re.compile(_RUN), re.compile(_NUMBER, re.ASCII)
 
 def escaped_cell(text: str) -> str:
     """One cell that no spreadsheet runs; `freed_cell` gives the text back."""
-    return f"'{text}" if _RUN_CELL.match(text) and not _NUMBER_CELL.match(text) else text
+    return f"'{text}" if _RUN_CELL.match(text) and not _NUMBER_CELL.fullmatch(text) else text
 
 
 def freed_cell(text: str) -> str:

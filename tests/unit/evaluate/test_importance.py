@@ -16,9 +16,8 @@ from tasks.evaluate.evaluate import evaluate
 from tasks.evaluate.importance import LEAST_ROWS, importance
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import FitContext
-from tasks.train.bundle import Bundle
+from tasks.train.built_in import BuiltIn
 from tasks.train.config import TrainConfig
-from tasks.train.training_data import read_training_data
 from tests.helpers.stored_datasets import store_table
 
 
@@ -74,19 +73,15 @@ def test_a_slow_model_is_asked_less() -> None:
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", "random_forest", "linear_regression", "mlp"])
 def test_models_tell_of_their_own_columns(algorithm: str, tmp_path: Path) -> None:
-    from tasks.train.train import write_bundle
-
     table, labels = _table(200)
     store = DatasetStore(str(tmp_path / "store"))
     frame = table.assign(label=labels)
     frames = {"train": frame[:120], "validation": frame[120:150], "test": frame[150:]}
     ref = store_table(store, "known", frames, Problem.TABLE_REGRESSION)
     config = TrainConfig(algorithm=algorithm, hyperparameters={"epochs": 2} if algorithm == "mlp" else {})
-    chosen, settings = config.resolve(ref.problem, ref.rows)
-    data = read_training_data(store, ref)
-    fit = chosen.fit(data, settings, FitContext(seed=0))
-    bundle = write_bundle(tmp_path / "bundle", fit, ref, chosen, settings, 0, data, store)
-    assert isinstance(bundle, Bundle)
+    trainer = BuiltIn.of(ref, config, store)
+    fit = trainer.algorithm.fit(trainer.data, trainer.settings, FitContext(seed=0))
+    bundle = trainer.bundle(tmp_path / "bundle", fit, trainer.settings)
     raw = read_raw_rows(store, ref, "test")
     found, _ = evaluate(
         bundle, raw, ref, "test", (), None, [("train", 120), ("validation", 30)],
