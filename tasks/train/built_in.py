@@ -69,6 +69,7 @@ class BuiltIn:
             )
         folds = folds_of(store, ref)
         data = read_training_data(store, ref, fold=None)
+        algorithm.refuse(data, settings)
         return cls(ref, store, algorithm, settings, config.seed, data, folds)
 
     @property

@@ -26,6 +26,7 @@ from blocks.object_store import ObjectStore
 from blocks.resource_presets import ResourcePresets, usual_presets
 from tasks.cache import StepCache, code_digests, dependencies_digest
 from tasks.data.task import asking_user, closed_folders, open_store
+from tasks.errors import InvalidData, InvalidSettings
 from tasks.home import home
 from tasks.refs import DatasetRef, RunRef
 from tasks.train.config import TrainConfig
@@ -128,7 +129,11 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
                 drop(folder, keep_checkpoints=keep)
             return done
 
-        run = run_stoppable(fit)
+        try:
+            run = run_stoppable(fit)
+        except (InvalidSettings, InvalidData):  # another try with the same would end alike
+            drop(folder, keep_checkpoints=keep)
+            raise
         if config.output:
             _write_output(run, config, site)
         note_finished(folder, run, keep_checkpoints=keep)

@@ -241,6 +241,15 @@ class Algorithm(Protocol):
         """How well it suits data of a problem that it can learn: a sweep's order, and its reason."""
         ...
 
+    def refuse(self, data: TrainingData, settings: AlgorithmSettings) -> None:
+        """Refuse settings and rows that do not go together, before anything is started.
+
+        Raises:
+            InvalidSettings: The settings do not go with the rows.
+            InvalidData: It cannot be fitted to such rows.
+        """
+        ...
+
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """Settings to fit on all rows, without any to stop by.
 

@@ -90,6 +90,9 @@ class Lightgbm:
             "many columns are categories, which trees split well" if mixed else "",
         )
 
+    def refuse(self, data: TrainingData, settings: AlgorithmSettings) -> None:
+        """Nothing: see `Algorithm.refuse`."""
+
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """As many rounds as the folds' best: see `Algorithm.refit_settings`."""
         return settings.model_copy(update={"rounds": round(statistics.fmean(best_epochs))})

@@ -194,6 +194,17 @@ class NetworkAlgorithm(ABC):
         )
         return None if augmentation == ImageAugmentation() else augmentation
 
+    def refuse(self, data: TrainingData, settings: AlgorithmSettings) -> None:
+        """See `Algorithm.refuse`: settings of the loop, and inputs that no such network takes."""
+        import torch
+
+        from tasks.train.loop.refusals import refuse_unfit
+
+        assert isinstance(settings, NetworkHyperparameters)
+        refuse_unfit(settings, data, ranks=1)
+        with torch.device("meta"):  # shapes alone, without weights
+            self.network(tuple(data.train.inputs.shape[1:]), data.outputs, settings)
+
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """As many epochs as the folds' best: see `Algorithm.refit_settings`."""
         return settings.model_copy(update={"epochs": round(statistics.fmean(best_epochs))})

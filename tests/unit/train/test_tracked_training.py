@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import Damaged, InvalidData, NotFound
+from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
 from tasks.evaluate.records import evaluate_and_record, load_evaluation, load_predictions
 from tasks.refs import DatasetRef, Problem
 from tasks.train.algorithms.algorithm import Metrics
@@ -368,3 +368,20 @@ def test_a_fit_goes_on_without_mlflow_and_none_of_its_metrics_is_lost(tmp_path: 
         assert [metric.step for metric in history] == list(range(1, 200))
     finally:
         server.stop()
+
+
+def test_settings_that_do_not_go_with_the_rows_are_refused_before_a_run_exists(
+    pictures: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
+) -> None:
+    config = TrainConfig(
+        algorithm="six_layer_cnn", hyperparameters={"batch_size_per_rank": 1000}, experiment="never-made"
+    )
+    with pytest.raises(InvalidSettings, match="1000 is more than the 24 training rows"):
+        train(pictures, config, store, client, tmp_path / "work")
+    small = store_images(
+        store, "tiny", {"train": [("a", 0), ("b", 1)], "validation": [("c", 0)]}, ("dark", "light"), side_px=4
+    )
+    with pytest.raises(InvalidSettings, match="4 x 4 pixels are too small"):
+        train(small, config.model_copy(update={"hyperparameters": {}}), store, client, tmp_path / "work")
+    assert client.get_experiment_by_name("never-made") is None
+    assert not (tmp_path / "work").exists()
