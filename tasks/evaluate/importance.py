@@ -71,7 +71,7 @@ def importance(
     Returns:
         None where even the fewest rows would take many times the budget.
     """
-    native = _native(bundle)
+    native = _own(bundle)
     names = [feature.name for feature in bundle.features]
     if len(names) > MOST_COLUMNS:
         return None
@@ -108,24 +108,13 @@ def importance(
     )
 
 
-def _native(bundle: Bundle) -> list[ColumnImportance]:
-    """What a model says of its inputs: gain of a booster, impurity of a forest, size of coefficients."""
-    model: Any = bundle.model
-    estimator = getattr(model, "estimator", None)
-    if hasattr(model, "booster"):
-        values = model.booster.feature_importance("gain", iteration=model.rounds)
-    elif hasattr(estimator, "feature_importances_"):
-        values = estimator.feature_importances_  # type: ignore[union-attr]
-    elif hasattr(estimator, "coef_"):
-        # Of inputs in their own units; comparable where they were standardised.
-        values = np.abs(np.atleast_2d(estimator.coef_)).mean(axis=0)  # type: ignore[union-attr]
-    else:
+def _own(bundle: Bundle) -> list[ColumnImportance]:
+    """What a model itself says of its inputs; nothing where it has no such word."""
+    tells = getattr(bundle.model, "importance", None)
+    shares = tells() if tells is not None else None
+    names = bundle.description.inputs if shares is not None else ()
+    if shares is None or shares.shape != (len(names),):
         return []
-    values = np.asarray(values, dtype=np.float64)
-    names = bundle.description.inputs
-    if values.shape != (len(names),) or not values.sum() > 0:
-        return []
-    shares = values / values.sum()
     return [
         ColumnImportance(name=name, importance=float(share))
         for name, share in zip(names, shares, strict=True)

@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from tasks.train.algorithms.algorithm import Json
 
 
+def gains(booster: lightgbm.Booster, rounds: int | None = None) -> NDArray[np.float64] | None:
+    """How much each input of a booster gains over all splits.
+
+    Args:
+        booster: The trained booster.
+        rounds: Rounds that count; None for all, or those up to the best where the booster knows it.
+
+    Returns:
+        float64 `[inputs]`, adding up to 1; None where no tree splits.
+    """
+    gained = booster.feature_importance("gain", iteration=rounds).astype(np.float64)
+    total = float(gained.sum())
+    return gained / total if total > 0 else None
+
+
 class LightgbmModel:
     """A trained booster, cut at its best round."""
 
@@ -32,11 +47,9 @@ class LightgbmModel:
             tree["num_leaves"] for tree in self.booster.dump_model(num_iteration=self.rounds)["tree_info"]
         )
 
-    def importance(self) -> NDArray[np.float64]:
-        """How much each input gains over all splits, float64 `[inputs]`, adding up to 1."""
-        gains = self.booster.feature_importance("gain", iteration=self.rounds).astype(np.float64)
-        total = float(gains.sum())
-        return gains / total if total else gains
+    def importance(self) -> NDArray[np.float64] | None:
+        """How much each input gains over all splits: see `gains`."""
+        return gains(self.booster, self.rounds)
 
     def predict(self, inputs: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float32]:
         # One row is scored faster by one thread than by waking a pool of them.

@@ -9,6 +9,7 @@ import lightgbm
 import numpy as np
 
 from tasks.errors import Damaged
+from tasks.train.models.lightgbm_text import gains
 from tasks.train.models.own_scores import Scores
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class OwnLightgbmModel:
     def parameters(self) -> int:
         """Leaves of all trees."""
         return sum(tree["num_leaves"] for tree in self.booster.dump_model()["tree_info"])
+
+    def importance(self) -> NDArray[np.float64] | None:
+        """How much each input gains over all splits: see `gains`."""
+        return gains(self.booster)
 
     def raw(self, inputs: NDArray[Any]) -> NDArray[Any]:
         """What the booster gives."""

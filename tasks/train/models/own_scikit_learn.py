@@ -12,7 +12,7 @@ from tasks.errors import Damaged, InvalidRequest
 from tasks.train.model_inputs import stack_table
 from tasks.train.models.own_scores import Scores
 from tasks.train.models.pixel_input import PixelInput
-from tasks.train.models.scikit_learn import TRUSTED, io
+from tasks.train.models.scikit_learn import TRUSTED, io, weights_of_inputs
 from tasks.train.models.scikit_learn_checks import check
 
 if TYPE_CHECKING:
@@ -67,6 +67,10 @@ class OwnScikitLearnModel:
         if lacking:
             raise InvalidRequest(f"the rows lack {', '.join(lacking)}", where="columns after preprocessing")
         return table[list(self.columns)]
+
+    def importance(self) -> NDArray[np.float64] | None:
+        """How much each input weighs: see `weights_of_inputs`."""
+        return weights_of_inputs(self.estimator)
 
     def raw(self, inputs: Any) -> NDArray[Any]:
         """Probabilities, decision values, or values."""

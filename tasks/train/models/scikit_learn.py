@@ -40,6 +40,27 @@ TRUSTED = ["sklearn.tree._tree.Tree"]
 is asked, `scikit_learn_checks` looks at where its links point."""
 
 
+def weights_of_inputs(estimator: Any) -> NDArray[np.float64] | None:
+    """How much each input weighs in a fitted estimator.
+
+    Of forests the mean decrease in impurity (Breiman, 2001), of linear models the size of the
+    coefficients, which tells something only where the inputs have one scale. Of a pipeline nothing: its
+    first steps may give its last one other columns than it was given.
+
+    Returns:
+        float64 `[inputs]`, adding up to 1; None where nobody can tell.
+    """
+    estimator = getattr(estimator, "regressor_", estimator)
+    if hasattr(estimator, "feature_importances_"):
+        weights = np.asarray(estimator.feature_importances_, dtype=np.float64)
+    elif hasattr(estimator, "coef_"):
+        weights = np.abs(np.atleast_2d(np.asarray(estimator.coef_, dtype=np.float64))).mean(axis=0)
+    else:
+        return None
+    total = float(weights.sum())
+    return weights / total if total > 0 else None
+
+
 class ScikitLearnModel:
     """A fitted estimator.
 
@@ -81,20 +102,8 @@ class ScikitLearnModel:
         return int(sum(sizes))
 
     def importance(self) -> NDArray[np.float64] | None:
-        """How much each input weighs, float64 `[inputs]`, adding up to 1; None where nobody can tell.
-
-        Of forests the mean decrease in impurity (Breiman, 2001), of linear models the size of the
-        coefficients, which tells something only where the inputs have one scale.
-        """
-        estimator = getattr(self.estimator, "regressor_", self.estimator)
-        if hasattr(estimator, "feature_importances_"):
-            weights = np.asarray(estimator.feature_importances_, dtype=np.float64)
-        elif "coef_" in vars(estimator):
-            weights = np.abs(np.atleast_2d(estimator.coef_)).mean(axis=0)
-        else:
-            return None
-        total = float(weights.sum())
-        return weights / total if total else weights
+        """How much each input weighs: see `weights_of_inputs`."""
+        return weights_of_inputs(self.estimator)
 
     def predict(self, inputs: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float32]:
         if not len(inputs):  # which scikit-learn refuses
