@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from tasks.data.arrays import empty_array
 from tasks.data.formats.images import open_image, pixels
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, IMAGE_COLUMN, Manifest
 from tasks.data.preparation.preprocessing import Preprocessing
+from tasks.data.shards import Shard
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidData, NotFound
 from tasks.refs import DatasetRef, Problem
@@ -202,12 +203,7 @@ def read_raw_rows(
     elif limit is not None:
         wanted = wanted.slice(0, limit)
     raw = raw_manifest(store, manifest)
-    found = []
-    for raw_split in raw.splits:
-        for table in shard_tables(store, raw, raw_split):
-            part = table.filter(pc.is_in(table[ID_COLUMN], value_set=wanted))
-            if part.num_rows:
-                found.append(part)
+    found = list(_rows_of_ids(store.shards(raw), wanted))
     rows = pa.concat_tables(found) if found else None
     if rows is None or rows.num_rows != len(wanted):
         raise Damaged(
@@ -226,6 +222,21 @@ def read_raw_rows(
     for image in images:
         image.load()
     return RawSplit(ids, images, contents, None, labels)
+
+
+def _rows_of_ids(shards: Sequence[Shard], wanted: pa.Array) -> Iterator[pa.Table]:
+    """The rows with these ids; of a row group without any of them only the ids are read."""
+    left = len(wanted)
+    for shard in shards:
+        if not left:
+            return
+        with shard.opened(ahead=True) as file:
+            for group in range(file.num_row_groups):
+                chosen = pc.is_in(file.read_row_group(group, [ID_COLUMN])[ID_COLUMN], value_set=wanted)
+                count = pc.sum(chosen).as_py() or 0
+                if count:
+                    left -= count
+                    yield file.read_row_group(group).filter(chosen)
 
 
 def preprocessing_of(store: DatasetStore, ref: DatasetRef) -> Preprocessing:
