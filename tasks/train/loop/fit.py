@@ -32,6 +32,7 @@ from tasks.train.loop.refusals import fitted_batch_size, refuse_unfit
 from tasks.train.loop.start import load_start, weights_digest
 from tasks.train.loop.state import TrainingState
 from tasks.train.loop.weight_averaging import averaged_copy
+from tasks.train.loop.world import World
 from tasks.train.models.network import NetworkModel, Scale, channels_last_
 
 
@@ -50,7 +51,7 @@ def fit_network(
     communicator: Communicator = context.communicator or SingleProcess()
     world = communicator.world
     refuse_unfit(settings, data, world.size)
-    device = torch.device("cuda", world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    device = device_for(context.gpus, world, torch.cuda.is_available())
     shape = tuple(data.train.inputs.shape[1:])
     batch_size = fitted_batch_size(settings, len(data.train), world.size)
     loop_settings = loop.LoopSettings(
@@ -116,6 +117,17 @@ def fit_network(
         {"algorithm": algorithm.name, "hyperparameters": settings.model_dump(mode="json")},
     )
     return Fit(model, tuple(state.history), state.best_epoch, ended, state.elapsed_s)
+
+
+def device_for(gpus: int | None, world: World, has_gpu: bool) -> torch.device:
+    """Where a rank computes: on its own GPU, or on the processor.
+
+    Args:
+        gpus: GPUs that the fit may use; 0 stays on the processor, None takes one where there is one.
+        world: This rank's place.
+        has_gpu: Whether PyTorch finds a GPU here.
+    """
+    return torch.device("cuda", world.local_rank) if has_gpu and gpus != 0 else torch.device("cpu")
 
 
 def _new_state(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from tasks.data.config import DatasetChoice
 from tasks.errors import InvalidSettings
 from tasks.train.algorithms.algorithm import Value
+from tasks.train.metric_names import metric_name
 from tasks.train.own_code.patterns import MetricPattern
 
 MOST_HYPERPARAMETERS = 100
@@ -56,7 +57,8 @@ class Limits(OwnCodeSettings):
         default=None,
         gt=0,
         le=100_000,
-        description="Largest memory of all its processes together; empty is four fifths of the machine's.",
+        description="Largest memory of all its processes together. The preset's memory holds as well, where "
+        "it is smaller; with neither it is four fifths of the machine's.",
     )
     processes: int = Field(
         default=256, ge=1, le=100_000, description="Most processes at one time, those of workers included."
@@ -144,6 +146,10 @@ class OwnCode(OwnCodeSettings):
     def _has_names(cls, metrics: dict[str, MetricPattern]) -> dict[str, MetricPattern]:
         for name, pattern in metrics.items():
             pattern.require(name)
+        names = [metric_name(name) for name in metrics]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two metrics would be {twice[0]!r} in MLflow: rename one of them")
         return metrics
 
     @model_validator(mode="after")

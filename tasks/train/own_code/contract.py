@@ -95,6 +95,7 @@ def environment(
     python: Path,
     seed: int,
     threads: int | None,
+    gpus: int | None,
     start: str,
     mlflow: Mapping[str, str],
 ) -> dict[str, str]:
@@ -109,11 +110,13 @@ def environment(
         python: The Python that runs it.
         seed: For Python's own hashes.
         threads: Processor threads to use at most; None says nothing of it.
+        gpus: 0 hides all GPUs from the code; else it sees those that this process does.
         start: Folder with a checkpoint to start from; empty for none.
         mlflow: Variables by which MLflow finds the run.
     """
     plain = plain_environment()
     few = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} if threads else {}
+    no_gpu = {"CUDA_VISIBLE_DEVICES": ""} if gpus == 0 else {}
     return {
         **plain,
         "PATH": f"{python.parent}{os.pathsep}{plain['PATH']}",
@@ -129,6 +132,7 @@ def environment(
         **few,
         **mlflow,
         **own.variables,
+        **no_gpu,
         "EM_SOURCE_DIR": str(folders.source),
         "EM_ENTRY_POINT": entry_point,
         "EM_DATASETS": json.dumps({name: str(folder) for name, folder in datasets.items()}),

@@ -16,6 +16,7 @@ from tasks.errors import InvalidData, InvalidSettings, TrainyardError
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Value
 from tasks.train.bundle import Bundle
+from tasks.train.metric_names import metric_name
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
 from tasks.train.own_code.contract import Folders, arguments, environment
 from tasks.train.own_code.datasets import TEST, write_dataset
@@ -222,7 +223,7 @@ def _run(
                 command=[str(python), str(folders.source / script.path), *arguments(hyperparameters)],
                 environment=environment(
                     own, hyperparameters, folders, datasets, own.entry_point, python, context.seed,
-                    context.threads, start, mlflow,
+                    context.threads, context.gpus, start, mlflow,
                 ),
                 folder=folders.source,
                 log=output,
@@ -271,8 +272,8 @@ def _start(context: FitContext, folders: Folders, resumed: bool, log: Log) -> st
 
 def _require_metrics(own: OwnCode, metrics: Metrics, mlflow: Mapping[str, str]) -> None:
     """Refuse a run that left out a metric that it was to report."""
-    wanted = [name for name in own.metrics if name != "*"]
-    wanted += [name for name in own.required_metrics if name not in wanted]
+    named = [*(name for name in own.metrics if name != "*"), *own.required_metrics]
+    wanted = list(dict.fromkeys(metric_name(name) for name in named))
     lacking = [name for name in wanted if name not in metrics]
     if lacking and mlflow.get("MLFLOW_RUN_ID"):
         there = _mlflow_metrics(mlflow)

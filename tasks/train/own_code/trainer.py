@@ -59,10 +59,7 @@ class OwnCodeTrainer:
         own = config.own_code
         assert own is not None, "the configuration has no own code"
         check_own_code(own, config.hyperparameters, ref, store, access)
-        if own.limits.memory_gib is None and resources.memory_gib is not None:
-            limits = own.limits.model_copy(update={"memory_gib": resources.memory_gib})
-            own = own.model_copy(update={"limits": limits})
-        return cls(ref, store, own, config, access, log)
+        return cls(ref, store, within(own, resources), config, access, log)
 
     @property
     def name(self) -> str:
@@ -108,3 +105,10 @@ class OwnCodeTrainer:
         }
         params = {name: value for name, value in known.items() if name not in recorded.params}
         return Fitted(result.fit, result.bundle, result.digest, params, result.artifacts, result.note)
+
+
+def within(own: OwnCode, resources: Resources) -> OwnCode:
+    """The settings with no more memory than a preset of resources grants."""
+    known = [limit for limit in (own.limits.memory_gib, resources.memory_gib) if limit is not None]
+    limits = own.limits.model_copy(update={"memory_gib": min(known, default=None)})
+    return own.model_copy(update={"limits": limits})
