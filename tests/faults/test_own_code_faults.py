@@ -20,10 +20,11 @@ from tasks.data.ingest import ingest
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
 from tasks.train.algorithms.algorithm import FitContext
-from tasks.train.own_code import process
+from tasks.train.own_code import following, process
 from tasks.train.own_code.config import Limits, OwnCode
 from tasks.train.own_code.outcome import OwnCodeFailed
 from tasks.train.own_code.own_code import OwnCodeFit, fit_own_code
+from tasks.train.own_code.patterns import MetricPattern
 from tasks.train.own_code.process import Program, run
 from tasks.train.own_code.source import SourceAccess
 
@@ -114,6 +115,11 @@ def gone(folder: Path, within_s: float = 30) -> bool:
         ("import absent_module", {}, "The code ended with exit code 1: ModuleNotFoundError: No module"),
         ("1 / 0", {}, "The code ended with exit code 1: ZeroDivisionError: division by zero."),
         ("os.kill(os.getpid(), 11)", {}, "The code was ended by SIGSEGV."),
+        (
+            "for _ in range(50_000): print('x' * 100)\nraise KeyError('the very end')",
+            {},
+            "The code ended with exit code 1: KeyError: 'the very end'.",
+        ),
         ("print('done')", {}, "The code saved no model: EM_MODEL_DIR is empty."),
         (
             "while True: print('x' * 1000)",
@@ -162,6 +168,21 @@ def test_what_goes_wrong_is_said_first(
     assert str(caught.value).startswith(cause)
     assert caught.value.artifacts is not None
     assert (caught.value.artifacts / "own_code" / "output.log").is_file()
+
+
+def test_slow_patterns_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Past the bound they are not tried any more, and the last lines are heard all the same."""
+    monkeypatch.setattr(following, "PATTERNS_S", 0.0)
+    slow = MetricPattern(pattern=r"v=.*.*.*(\d+)!", sample_line="v=111!")
+    said: list[str] = []
+    follower = following.Follower(
+        OwnCode(source="/code", metrics={"v": slow}), tmp_path, said.append, lambda step, metrics: None
+    )
+    began = time.monotonic()
+    follower(b"".join([b"v=" + 60 * b"1" + b"\n"] * 20_000) + b"KeyError: the end\n")
+    assert time.monotonic() - began < 10
+    assert follower.lines[-1] == "KeyError: the end"
+    assert any("take too long" in line for line in said)
 
 
 DAEMONS = """

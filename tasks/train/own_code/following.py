@@ -19,6 +19,10 @@ LINES_A_SECOND = 20
 
 LAST_LINES = 400
 
+PATTERNS_S = 30.0
+"""Seconds that patterns may take beside half of the time that the code runs; a long output with slow
+patterns would otherwise be read long after the code has ended."""
+
 
 class Follower:
     """Reads the output and the event files of one run of the code.
@@ -39,6 +43,7 @@ class Follower:
         self._too_long = False
         self._second, self._shown, self._skipped = 0.0, 0, 0
         self._seen: dict[str, int] = {}
+        self._began, self._patterns_s, self._gave_up = time.monotonic(), 0.0, False
         self.last: Metrics = {}
         self.lines: deque[str] = deque(maxlen=LAST_LINES)
 
@@ -79,6 +84,16 @@ class Follower:
             return
         self.lines.append(line)
         self._show(line)
+        if not self._gave_up:
+            began = time.monotonic()
+            self._find_metrics(line)
+            ended = time.monotonic()
+            self._patterns_s += ended - began
+            if self._patterns_s > PATTERNS_S + 0.5 * (ended - self._began):
+                self._gave_up = True
+                self._log("The patterns of the metrics take too long; the rest of the output is not searched")
+
+    def _find_metrics(self, line: str) -> None:
         for name, pattern in self._own.metrics.items():
             try:
                 found = pattern.read(name, line)

@@ -104,8 +104,12 @@ def run(
         while True:
             # What was written before the end is known is in the log by then.
             over = result.exists() or keeper.poll() is not None
-            follow(tail())
+            new = tail()
+            follow(new)
             if over:
+                while new:  # whatever it wrote faster than it was read; the end says why it failed
+                    new = tail()
+                    follow(new)
                 break
             if not asked and should_stop():
                 asked = True
