@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.errors import InvalidSettings
 from tasks.launch.config import MOST_SETS, GroupConfig
+from tasks.train.algorithms.network_algorithm import TRANSFORMERS_NAMES
 from tasks.train.config import TrainConfig
 
 TRAINING = "training"
@@ -49,7 +50,8 @@ def applied(base: Mapping[str, Any], changes: Mapping[str, Any], names: Collecti
 
     A name with a parameter of the flow in front is a path (`dataset.name`, `preprocessing.steps.0.method`);
     a setting of the training stands for itself (`seed`); any other is a hyperparameter. None takes out
-    what is there, so that its default holds.
+    what is there, so that its default holds. Names of transformers stand for ours: a change by one of
+    them takes the place of what was set by the other.
 
     Args:
         base: Parameters as plain JSON; they stay as they are.
@@ -67,6 +69,7 @@ def applied(base: Mapping[str, Any], changes: Mapping[str, Any], names: Collecti
             faults.append(f"{name!r} is no parameter")
             continue
         try:
+            _drop_other_names(result, path)
             _put(result, path, value)
         except (KeyError, IndexError, ValueError, TypeError):
             faults.append(f"{name!r} leads nowhere")
@@ -130,6 +133,22 @@ def _path(name: str, names: Collection[str]) -> list[str] | None:
     if first in TrainConfig.model_fields:
         return [TRAINING, first]
     return [TRAINING, HYPERPARAMETERS, first]
+
+
+def _drop_other_names(parameters: dict[str, Any], path: Sequence[str]) -> None:
+    """Take out the value of a hyperparameter that another name of it gave; own code has names of its own."""
+    training = parameters.get(TRAINING)
+    if list(path[:-1]) != [TRAINING, HYPERPARAMETERS] or not isinstance(training, dict):
+        return
+    there = training.get(HYPERPARAMETERS)
+    if training.get("own_code") or not isinstance(there, dict):
+        return
+    for other in [name for name in there if name != path[-1] and _ours(name) == _ours(path[-1])]:
+        del there[other]
+
+
+def _ours(name: str) -> str:
+    return TRANSFORMERS_NAMES.get(name, name)
 
 
 def _put(place: Any, path: Sequence[str], value: Any) -> None:

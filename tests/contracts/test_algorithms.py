@@ -15,6 +15,7 @@ from tasks.sweep.config import SweepConfig
 from tasks.sweep.recommend import recommend
 from tasks.train import algorithms, models
 from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Rows, TrainingData
+from tasks.train.algorithms.network_algorithm import TRANSFORMERS_NAMES, NetworkHyperparameters
 from tasks.train.algorithms.suitability import Characteristics
 from tasks.train.config import TrainConfig
 from tasks.train.scores import headline
@@ -206,6 +207,26 @@ def test_bad_hyperparameters_are_refused_in_words(name: str) -> None:
     assert f"did you mean '{known[0]}'" in text
     assert "'nonsense' is unknown" in text
     assert f"'{known[0]}' is nan" in text
+
+
+NETWORKS = [
+    name
+    for name, algorithm in algorithms.CATALOGUE.items()
+    if issubclass(algorithm.Hyperparameters, NetworkHyperparameters)
+]
+
+
+@pytest.mark.parametrize("theirs", TRANSFORMERS_NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_takes_the_names_of_transformers(name: str, theirs: str) -> None:
+    algorithm, ours = algorithms.get(name), TRANSFORMERS_NAMES[theirs]
+    value = 0.25 if ours == "label_smoothing" else 3
+    assert getattr(algorithms.settings(algorithm, {theirs: value}), ours) == value
+    assert algorithms.settings(algorithm, {ours: value}) == algorithms.settings(algorithm, {theirs: value})
+    with pytest.raises(InvalidSettings, match=f"'{theirs}' is unknown"):  # which of the two would hold?
+        algorithms.settings(algorithm, {ours: value, theirs: value})
+    with pytest.raises(InvalidSettings, match=ours):
+        algorithms.settings(algorithm, {theirs: -1})
 
 
 def test_unfit_algorithms_are_refused_with_those_that_fit() -> None:

@@ -10,9 +10,9 @@ import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import Field, model_validator
 
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, SearchRange, TrainingData
@@ -24,26 +24,33 @@ if TYPE_CHECKING:
     from tasks.train.loop.augmentation import Augmentation
 
 
+TRANSFORMERS_NAMES = {
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size_per_rank",
+    "per_device_eval_batch_size": "eval_batch_size_per_rank",
+    "max_grad_norm": "gradient_clip_norm",
+    "label_smoothing_factor": "label_smoothing",
+}
+"""Names of transformers' `TrainingArguments` that are called otherwise here."""
+
+
 class NetworkHyperparameters(AlgorithmSettings):
     """Settings of the training loop. Names of transformers' `TrainingArguments` are understood as well."""
 
     epochs: int | None = Field(
         default=None,
-        validation_alias=AliasChoices("epochs", "num_train_epochs"),
         ge=1,
         le=10_000,
         description="Passes over the training rows; empty chooses by their number.",
     )
     batch_size_per_rank: int = Field(
         default=64,
-        validation_alias=AliasChoices("batch_size_per_rank", "per_device_train_batch_size"),
         ge=1,
         le=65_536,
         description="Rows in one optimiser step on each rank.",
     )
     eval_batch_size_per_rank: int = Field(
         default=512,
-        validation_alias=AliasChoices("eval_batch_size_per_rank", "per_device_eval_batch_size"),
         ge=1,
         le=65_536,
         description="Rows that are scored together when the validation split is looked at.",
@@ -64,7 +71,6 @@ class NetworkHyperparameters(AlgorithmSettings):
     )
     gradient_clip_norm: float | None = Field(
         default=None,
-        validation_alias=AliasChoices("gradient_clip_norm", "max_grad_norm"),
         gt=0,
         le=1e6,
         description="Longest gradient; longer ones are shortened to it. Empty leaves them as they are.",
@@ -74,7 +80,6 @@ class NetworkHyperparameters(AlgorithmSettings):
     )
     label_smoothing: float = Field(
         default=0.0,
-        validation_alias=AliasChoices("label_smoothing", "label_smoothing_factor"),
         ge=0,
         lt=1,
         description="Share of the target that is spread over all classes.",
@@ -104,6 +109,21 @@ class NetworkHyperparameters(AlgorithmSettings):
     compile: bool = Field(
         default=False, description="Compile the network with torch.compile; pays on GPUs and long trainings."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _understand_names_of_transformers(cls, values: Any) -> Any:
+        """Rename them; here and not at the fields, which subclasses redefine for other defaults.
+
+        One that stands beside our own name of the same setting stays, and so is refused as unknown.
+        """
+        if not isinstance(values, dict):
+            return values
+        return {
+            name if ours in values else ours: value
+            for name, value in values.items()
+            for ours in [TRANSFORMERS_NAMES.get(name, name)]
+        }
 
     def epochs_for(self, rows: int, ranks: int = 1) -> int:
         """The epochs to train: as set, or else 5, and more where those would be fewer than 250 steps.

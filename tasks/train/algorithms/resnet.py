@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from tasks.train.algorithms.transformers_algorithm import (
     TransformersAlgorithm,
@@ -43,21 +43,18 @@ class ResNet50Hyperparameters(ResNetHyperparameters):
     )
     epochs: int | None = Field(
         default=3,
-        validation_alias=AliasChoices("epochs", "num_train_epochs"),
         ge=1,
         le=10_000,
         description="Passes over the training rows; empty chooses by their number.",
     )
     batch_size_per_rank: int = Field(
         default=16,
-        validation_alias=AliasChoices("batch_size_per_rank", "per_device_train_batch_size"),
         ge=1,
         le=65_536,
         description="Rows in one optimiser step on each rank.",
     )
     eval_batch_size_per_rank: int = Field(
         default=16,
-        validation_alias=AliasChoices("eval_batch_size_per_rank", "per_device_eval_batch_size"),
         ge=1,
         le=65_536,
         description="Rows that are scored together when the validation split is looked at.",

@@ -23,7 +23,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import AliasChoices, Field
+from pydantic import Field
 
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
@@ -62,7 +62,6 @@ class TransformersHyperparameters(ImageHyperparameters):
 
     eval_batch_size_per_rank: int = Field(
         default=64,
-        validation_alias=AliasChoices("eval_batch_size_per_rank", "per_device_eval_batch_size"),
         ge=1,
         le=65_536,
         description="Rows that are scored together when the validation split is looked at.",

@@ -47,6 +47,17 @@ def test_names_find_their_places_and_the_base_stays() -> None:
     assert BASE["training"] == {"algorithm": "mlp", "hyperparameters": {"epochs": 5}}
 
 
+def test_a_change_by_a_name_of_transformers_replaces_ours_and_the_other_way_round() -> None:
+    by_theirs = applied(BASE, {"num_train_epochs": 9}, NAMES)
+    assert by_theirs["training"]["hyperparameters"] == {"num_train_epochs": 9}
+    by_ours = applied(by_theirs, {"training.hyperparameters.epochs": 2}, NAMES)
+    assert by_ours["training"]["hyperparameters"] == {"epochs": 2}
+    assert applied(BASE, {"num_train_epochs": None}, NAMES)["training"]["hyperparameters"] == {}
+    own = {"training": {"own_code": {"source": "/code"}, "hyperparameters": {"epochs": 5}}}
+    changed = applied(own, {"num_train_epochs": 9}, NAMES)  # own code may have both
+    assert changed["training"]["hyperparameters"] == {"epochs": 5, "num_train_epochs": 9}
+
+
 def test_none_takes_out_and_lists_are_counted() -> None:
     assert applied(BASE, {"epochs": None}, NAMES)["training"]["hyperparameters"] == {}
     base = {"preprocessing": {"steps": [{"method": "resize", "parameters": {"width_px": 28}}]}}
