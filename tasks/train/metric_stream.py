@@ -1,17 +1,21 @@
 """Metrics on their way to MLflow: taken in no time, sent by a thread of its own, none of them lost.
 
 A fit must not wait for a server. What is put here lies in memory until the thread has sent it; where MLflow
-is slow or away for a while, it waits, and goes when MLflow answers again or, at the latest, at the end.
+is slow or away for a while, it waits, and goes when MLflow answers again or, at the latest, at the end. What
+MLflow refuses for what it is, such as for its name, is left out with a warning, and keeps nothing else back.
 """
 
 from __future__ import annotations
 
+import contextvars
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
 
 SEND_EVERY_S = 2.0
 LONGEST_PAUSE_S = 15.0
@@ -22,6 +26,8 @@ MOST_WAITING = 20_000
 """Puts that wait at most, some 10 MB; beyond, every second one is left out: a curve only gets coarser."""
 
 Send = Callable[[list[Metric]], object]
+
+_log = logging.getLogger(__name__)
 
 
 class MetricStream:
@@ -39,6 +45,7 @@ class MetricStream:
         self._most_waiting = most_waiting
         self._waiting: deque[tuple[int, int, dict[str, float]]] = deque()  # time in ms, step, values
         self._on_the_way: list[Metric] = []
+        self._refused: set[str] = set()  # names of metrics that MLflow does not take
         self._lock = threading.Lock()  # held for moments: the queue
         self._sending = threading.Lock()  # held while MLflow answers
         self._closed = threading.Event()
@@ -51,19 +58,21 @@ class MetricStream:
             if len(self._waiting) > self._most_waiting:
                 self._waiting = deque(list(self._waiting)[::2])
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="metrics to MLflow", daemon=True)
+            work = contextvars.copy_context().run  # what is refused is said in the log of the flow run
+            self._thread = threading.Thread(
+                target=work, args=(self._work,), name="metrics to MLflow", daemon=True
+            )
             self._thread.start()
 
     def flush(self) -> None:
         """Send everything now, and return when MLflow has it.
 
         Raises:
-            MlflowException: MLflow does not answer, after its client has tried for minutes, or refuses.
+            MlflowException: MLflow does not answer, after its client has tried for minutes, or lacks the run.
         """
         with self._sending:
             while self._next():
-                self._send(self._on_the_way)
-                self._on_the_way = []
+                self._bring()
 
     def close(self, patience_s: float) -> None:
         """End the thread; what is left is sent if MLflow answers within the time, and no error is raised."""
@@ -84,10 +93,34 @@ class MetricStream:
             return False
         return True
 
+    def _bring(self) -> None:
+        """Send what is on the way; where MLflow refuses it, in smaller parts, to leave out only the fault."""
+        count = MOST_METRICS
+        while self._on_the_way:
+            part = self._on_the_way[:count]
+            try:
+                self._send(part)
+                count *= 2
+            except MlflowException as error:
+                if error.error_code != "INVALID_PARAMETER_VALUE":
+                    raise
+                if len(part) > 1:
+                    count = len(part) // 2
+                    continue
+                _log.warning("MLflow refuses the metric %r, which is left out: %s", part[0].key, error)
+                self._refused.add(part[0].key)
+                self._on_the_way = [one for one in self._on_the_way if one.key not in self._refused]
+                continue
+            del self._on_the_way[: len(part)]
+
     def _next(self) -> bool:
         """Take as many waiting metrics as go together; False where there are none."""
         with self._lock:
             while self._waiting and len(self._on_the_way) + len(self._waiting[0][2]) <= MOST_METRICS:
                 time_ms, step, values = self._waiting.popleft()
-                self._on_the_way += [Metric(name, value, time_ms, step) for name, value in values.items()]
+                self._on_the_way += [
+                    Metric(name, value, time_ms, step)
+                    for name, value in values.items()
+                    if name not in self._refused
+                ]
         return bool(self._on_the_way)

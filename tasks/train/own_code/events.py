@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from pathlib import Path
 from typing import Any
 
+from tasks.train.metric_names import metric_name
+
 EVERY_S = 1.0
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-. /:]")
 
 
 class EventReader:
@@ -27,8 +27,8 @@ class EventReader:
     def new(self, *, now: bool = False) -> list[tuple[str, int, float]]:
         """Name, step and value of each scalar that came since the last call; at most once a second.
 
-        Names are those of the tags, below the names of their folders. A file that is damaged is passed
-        over from there on.
+        Names are those of the tags, below the names of their folders, as MLflow takes them. A file
+        that is damaged is passed over from there on.
 
         Args:
             now: Read even if the last reading was a moment ago.
@@ -45,7 +45,7 @@ class EventReader:
                     for value in event.summary.value:
                         number = _number(value)
                         if number is not None:
-                            name = _NOT_IN_NAMES.sub("_", f"{before}{value.tag}")[:250]
+                            name = metric_name(f"{before}{value.tag}")
                             found.append((name, int(event.step), number))
         self._read_at = time.monotonic()
         return found

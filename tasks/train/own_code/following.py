@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.errors import InvalidData
 from tasks.train.algorithms.algorithm import Metrics, StepReport
+from tasks.train.metric_names import metric_name
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.events import EventReader
 from tasks.train.own_code.patterns import LONGEST_LINE, Hangs
@@ -18,6 +19,9 @@ LINES_A_SECOND = 20
 """Lines of output shown in the log each second; the file has all of them."""
 
 LAST_LINES = 400
+
+MOST_NAMES = 1_000
+"""Names of metrics that are taken; code that names one after each step would have no end of them."""
 
 PATTERNS_S = 30.0
 """Seconds that patterns may take beside half of the time that the code runs; a long output with slow
@@ -43,6 +47,9 @@ class Follower:
         self._too_long = False
         self._second, self._shown, self._skipped = 0.0, 0, 0
         self._seen: dict[str, int] = {}
+        self._asked_for = {metric_name(name) for name in (*own.metrics, *own.required_metrics)}
+        self._from_output = {metric_name(name) for name in own.metrics}
+        self._names_are_full = False
         self._began, self._patterns_s, self._gave_up = time.monotonic(), 0.0, False
         self.last: Metrics = {}
         self.lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -127,14 +134,20 @@ class Follower:
             self._take(name, step, value)
 
     def _take(self, name: str, step: int | None, value: float) -> None:
-        """Report a metric; one without a step counts its own."""
+        """Report a metric under a name that MLflow takes; one without a step counts its own."""
+        name = metric_name(name)
+        if name not in self._seen and name not in self._asked_for and len(self._seen) >= MOST_NAMES:
+            if not self._names_are_full:
+                self._log(f"There are {MOST_NAMES:,} metrics; {name} and others that are new are left out.")
+            self._names_are_full = True
+            return
         step = self._seen.get(name, 0) + 1 if step is None else step
         self._seen[name] = step
         if not math.isfinite(value):
-            if "loss" in name.lower() or name in self._own.metrics:
+            if "loss" in name.lower() or name in self._from_output:
                 raise InvalidData(
                     f"the metric {name} is {value} at step {step}: the training has gone astray",
-                    where="output of the code" if name in self._own.metrics else "metrics of the code",
+                    where="output of the code" if name in self._from_output else "metrics of the code",
                     mend="lower the learning rate, and look for empty values and divisions by zero",
                 )
             return

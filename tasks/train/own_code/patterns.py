@@ -9,6 +9,8 @@ from typing import Any, Self
 import regex  # like re, and knows time limits
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.train.metric_names import LONGEST_NAME, metric_name
+
 ANY_NAME = "*"
 LONGEST_LINE = 2_000
 """Characters of a line that patterns are tried on; what comes after is not looked at."""
@@ -72,7 +74,7 @@ class MetricPattern(BaseModel):
         Raises:
             ValueError: It is no number, the step is none, or the name `*` has no group for names.
         """
-        if name != ANY_NAME and (not name or len(name) > 250 or not name.isprintable()):
+        if name != ANY_NAME and (not name or len(name) > LONGEST_NAME or not name.isprintable()):
             raise ValueError(f"{name!r} is not the name of a metric")
         if name == ANY_NAME and self.compiled.groups != 2:
             raise ValueError(f"the pattern of {ANY_NAME} needs two groups: the name, then the value")
@@ -83,8 +85,8 @@ class MetricPattern(BaseModel):
         """The metric in a line of output.
 
         Returns:
-            Its name, its step if the line says it, and its value (NaN and infinity as they are); None
-            where the line has none.
+            Its name as MLflow takes it, its step if the line says it, and its value (NaN and infinity as
+            they are); None where the line has none.
 
         Raises:
             Hangs: The pattern takes longer than a line may take.
@@ -98,7 +100,8 @@ class MetricPattern(BaseModel):
         named = found.groupdict()
         try:
             if name == ANY_NAME:
-                return str(found[1]), None, float(found[2])
+                return metric_name(str(found[1])), None, float(found[2])
+            name = metric_name(name)
             value = float(named["value"] if "value" in named else found[self.compiled.groups])
             if self.compiled.groups == 1:
                 return name, None, value

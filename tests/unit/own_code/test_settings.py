@@ -12,7 +12,7 @@ from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound
 from tasks.refs import DatasetRef
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
-from tasks.train.own_code.following import Follower
+from tasks.train.own_code.following import MOST_NAMES, Follower
 from tasks.train.own_code.own_code import check_own_code
 from tasks.train.own_code.patterns import MetricPattern
 from tasks.train.own_code.source import SourceAccess, identify
@@ -132,6 +132,10 @@ def test_the_identity_follows_the_content(script: Script, measures: DatasetRef, 
             "takes too long",
         ),
         ({"metrics": {"*": {"pattern": r"a=(\d)", "sample_line": "a=1"}}}, "two groups"),
+        (
+            {"metrics": {name: {"pattern": r"a=(\d)", "sample_line": "a=1"} for name in ("a%", "a$")}},
+            "two metrics would be 'a_'",
+        ),
         ({"limits": {"memory_gib": float("inf")}}, "finite"),
         ({"limits": {"processes": 0}}, "greater than or equal to 1"),
     ],
@@ -194,6 +198,34 @@ def test_metrics_in_lines_that_come_in_pieces() -> None:
         (1, {"f1": -0.01}),
         (3, {"loss": 0.5}),
     ]
+
+
+def test_metrics_are_named_as_mlflow_takes_them() -> None:
+    read, steps, _ = follower(
+        {
+            "acc (%)": {"pattern": r"acc=(\d+)", "sample_line": "acc=9"},
+            "*": {"pattern": r"^METRIC (\S+)=(\d+)$", "sample_line": "METRIC f1=5"},
+        }
+    )
+    read(b"acc=97\nMETRIC /loss=2\nMETRIC a//b=3\nMETRIC ..=4\nMETRIC f1@5=6\n")
+    assert [metrics for _, metrics in steps] == [
+        {"acc ___": 97.0}, {"loss": 2.0}, {"a/b": 3.0}, {"_": 4.0}, {"f1_5": 6.0},
+    ]  # fmt: skip
+
+
+def test_code_that_names_metrics_without_end_is_heard_up_to_a_bound() -> None:
+    read, steps, said = follower(
+        {
+            "loss": {"pattern": r"loss=(\d+)", "sample_line": "loss=9"},
+            "*": {"pattern": r"^METRIC (\S+)=(\d+)$", "sample_line": "METRIC f1=5"},
+        }
+    )
+    for number in range(MOST_NAMES + 100):
+        read(f"METRIC m{number}=1\n".encode())
+    read(b"METRIC m0=2\nloss=3\n")
+    assert len({name for _, metrics in steps for name in metrics}) == MOST_NAMES + 1
+    assert steps[-2:] == [(2, {"m0": 2.0}), (1, {"loss": 3.0})], "what was asked for is taken in any case"
+    assert len([line for line in said if "others that are new are left out" in line]) == 1
 
 
 def test_a_loss_that_is_nan_ends_the_training() -> None:

@@ -8,11 +8,17 @@ import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.utils.validation import _validate_metric_name
 
 from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.live import MOST_POINTS, Live, Standing
 from tasks.train.live_curves import live_curves
+from tasks.train.metric_names import metric_name
 from tasks.train.metric_stream import MOST_METRICS, MetricStream
 from tests.helpers.serving_stack import wait_until
 
@@ -88,6 +94,41 @@ def test_what_is_left_goes_at_the_end() -> None:
     stream.put({"loss": 1.0}, 1)
     stream.close(5)
     assert len(server.got) == 1
+
+
+def test_a_metric_that_is_refused_keeps_no_other_back(caplog: pytest.LogCaptureFixture) -> None:
+    calls, got = 0, []
+
+    def send(metrics: list[Metric]) -> None:
+        nonlocal calls
+        calls += 1
+        if any("(" in metric.key for metric in metrics):
+            raise MlflowException("Invalid value for the name", INVALID_PARAMETER_VALUE)
+        got.extend((metric.key, metric.step) for metric in metrics)
+
+    stream = MetricStream(send, every_s=60)
+    for step in range(1, 2001):
+        stream.put({"loss": 1.0} | ({"acc (%)": 0.5} if step % 2 else {}), step)
+    stream.flush()
+    assert got == [("loss", step) for step in range(1, 2001)]
+    assert calls < 40
+    stream.put({"acc (%)": 0.5, "other (%)": 0.5, "loss": 0.5}, 2001)
+    stream.flush()
+    assert got[-1] == ("loss", 2001)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [warning.split("'")[1] for warning in warnings] == ["acc (%)", "other (%)"]
+    stream.close(5)
+
+
+@given(st.text(max_size=300))
+@example("a" * 246 + "/..." + "b")
+@example("a\n")
+@example(". /../ ")
+def test_any_text_gives_a_name_that_mlflow_takes(text: str) -> None:
+    name = metric_name(text)
+    _validate_metric_name(name)
+    assert 1 <= len(name) <= 250
+    assert metric_name(name) == name
 
 
 def test_a_fit_is_shown_while_it_runs_and_as_it_ended() -> None:
