@@ -57,12 +57,12 @@ class MetricStream:
             self._waiting.append((int(time.time() * 1000), step, dict(values)))
             if len(self._waiting) > self._most_waiting:
                 self._waiting = deque(list(self._waiting)[::2])
-        if self._thread is None:
-            work = contextvars.copy_context().run  # what is refused is said in the log of the flow run
-            self._thread = threading.Thread(
-                target=work, args=(self._work,), name="metrics to MLflow", daemon=True
-            )
-            self._thread.start()
+            if self._thread is None:
+                work = contextvars.copy_context().run  # what is refused is said in the log of the flow run
+                self._thread = threading.Thread(
+                    target=work, args=(self._work,), name="metrics to MLflow", daemon=True
+                )
+                self._thread.start()
 
     def flush(self) -> None:
         """Send everything now, and return when MLflow has it.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -85,6 +87,31 @@ def test_what_waits_is_bounded_and_keeps_both_ends_of_a_curve() -> None:
     assert len(steps) <= 101
     assert (steps[0], steps[-1]) == (1, 1000)
     assert steps == sorted(set(steps))
+
+
+def test_threads_that_put_at_once_share_one_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    both_start = threading.Barrier(2, timeout=0.5)  # passed where two threads start a sender each
+
+    class Watched(threading.Thread):
+        def __init__(self, **settings: Any) -> None:
+            made.append(settings["name"])
+            with suppress(threading.BrokenBarrierError):
+                both_start.wait()
+            super().__init__(**settings)
+
+    server = Server()
+    server.up.set()
+    stream = MetricStream(server.send, every_s=0.01)
+    putting = [threading.Thread(target=stream.put, args=({"loss": 1.0}, step)) for step in (1, 2)]
+    monkeypatch.setattr(threading, "Thread", Watched)
+    for thread in putting:
+        thread.start()
+    for thread in putting:
+        thread.join()
+    assert made == ["metrics to MLflow"]
+    stream.close(5)
+    assert len(server.got) == 2
 
 
 def test_what_is_left_goes_at_the_end() -> None:
