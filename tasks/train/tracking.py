@@ -115,7 +115,8 @@ def tracked_run(
     """Open a run, and close it as it ended; what it takes of this host is charted meanwhile.
 
     A run ends as `FINISHED` with the status tag `succeeded` (or what `ended_as` was set to), as
-    `FAILED`/`failed` after an error, and as `KILLED`/`aborted` when the process is being stopped.
+    `FAILED`/`failed` after an error, and as `KILLED`/`aborted` when the process is being stopped; an error
+    after `ended_as` was set to `aborted` is what a stop led to.
 
     Args:
         client: MLflow.
@@ -146,7 +147,8 @@ def tracked_run(
                 system.stop()
         run.flush()
     except Exception:
-        _close(run, "failed", RunStatus.FAILED)
+        aborted = run.ended_as == "aborted"
+        _close(run, "aborted" if aborted else "failed", RunStatus.KILLED if aborted else RunStatus.FAILED)
         raise
     except BaseException:  # cancelled from outside: KeyboardInterrupt, SystemExit, Prefect's termination
         _close(run, "aborted", RunStatus.KILLED)

@@ -23,6 +23,10 @@ class OwnCodeFailed(InvalidData):
     artifacts: Path | None = None
 
 
+class OwnCodeStopped(OwnCodeFailed):
+    """The code was stopped by the user, and left no model: the run is aborted, not failed."""
+
+
 def failure(
     ending: Ending, own: OwnCode, max_time_s: float | None, lines: Sequence[str]
 ) -> OwnCodeFailed | None:
@@ -77,7 +81,8 @@ def stopped_without_model(ending: Ending, max_time_s: float | None, error: Inval
     """The code was asked to end, and left no model."""
     why = "was stopped" if ending.reason == "stopped" else f"took longer than the {max_time_s:g} s allowed"
     killed = " It did not end by itself when it was asked to (SIGTERM)" if ending.code is None else ""
-    return OwnCodeFailed(
+    kind = OwnCodeStopped if ending.reason == "stopped" else OwnCodeFailed
+    return kind(
         f"the code {why}, and {error.what[0].lower()}{error.what[1:]}",
         where=(error.where + "." + killed) if killed else error.where,
         allowed=error.allowed,

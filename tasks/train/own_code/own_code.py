@@ -158,7 +158,8 @@ def fit_own_code(
             raise failed
         result = take_model(own, hyperparameters, ref, store, context, folders, folder, ending, artifacts)
         metrics = follower.last | result.metrics
-        _require_metrics(own, metrics, mlflow or {})
+        if ending.reason == "ended":  # one that was asked to end may not have come to its metrics
+            _require_metrics(own, metrics, mlflow or {})
         if result.note:
             log(f"The model is kept with the run, but cannot be served: {result.note}")
         log(

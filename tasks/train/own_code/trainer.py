@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.storage.store import DatasetStore
+from tasks.errors import Unavailable
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.own_code.config import OwnCode
-from tasks.train.own_code.outcome import OwnCodeFailed
+from tasks.train.own_code.outcome import OwnCodeFailed, OwnCodeStopped
 from tasks.train.own_code.own_code import check_own_code, fit_own_code
 from tasks.train.own_code.source import SourceAccess
 from tasks.train.own_code.taking import NAME
@@ -94,6 +95,12 @@ class OwnCodeTrainer:
         except OwnCodeFailed as error:
             if error.artifacts is not None and error.artifacts.is_dir():
                 client.log_artifacts(run.run_id, str(error.artifacts))
+            if isinstance(error, OwnCodeStopped):
+                run.ended_as = "aborted"
+            raise
+        except Unavailable:
+            if context.should_stop():  # during the installation of its packages
+                run.ended_as = "aborted"
             raise
         recorded = client.get_run(run.run_id).data
         run.stream({k: v for k, v in result.scores.items() if k not in recorded.metrics}, 1)

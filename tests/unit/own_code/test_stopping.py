@@ -1,0 +1,77 @@
+"""A stop or a time limit keeps the model that the code saved; without one the run is aborted, not failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from tasks.data.storage.store import DatasetStore
+from tasks.refs import DatasetRef
+from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.config import TrainConfig
+from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.outcome import OwnCodeFailed
+from tasks.train.own_code.own_code import OwnCodeFit
+from tasks.train.own_code.source import SourceAccess
+from tasks.train.own_code.trainer import OwnCodeTrainer
+from tasks.train.resources import Resources
+from tasks.train.tags import STATUS_TAG
+from tasks.train.train import train as train_tracked
+
+SAVE = "import os, time; open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')\n"
+F1 = {"f1": {"pattern": r"f1 (\S+)", "sample_line": "f1 0.5"}}
+
+
+@pytest.mark.parametrize("ended", ["stopped", "time limit"])
+def test_what_would_have_said_its_metrics_at_its_end_keeps_its_model(
+    train: Callable[..., OwnCodeFit], measures: DatasetRef, script: Callable[..., OwnCode], ended: str
+) -> None:
+    own = script(SAVE + "print('saved', flush=True)\ntime.sleep(60); print('f1 0.9')", metrics=F1)
+    said: list[str] = []
+    stopped = FitContext(should_stop=lambda: "saved" in said)
+    fit = train(
+        own, measures, log=said.append, context=stopped if ended == "stopped" else FitContext(max_time_s=2)
+    )
+    assert fit.ended == ended
+    assert (fit.artifacts / "model" / "notes.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("stopped", "status", "state"), [(True, "aborted", "KILLED"), (False, "failed", "FAILED")]
+)
+def test_the_run_of_code_without_a_model(
+    store: DatasetStore,
+    measures: DatasetRef,
+    script: Callable[..., OwnCode],
+    tmp_path: Path,
+    stopped: bool,
+    status: str,
+    state: str,
+) -> None:
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client.create_experiment("own", artifact_location=str(tmp_path / "artifacts"))
+    own = script("print('ready', flush=True)\n" + ("import time; time.sleep(60)" if stopped else "1 / 0"))
+    config = TrainConfig(own_code=own, experiment="own")
+    said: list[str] = []
+    trainer = OwnCodeTrainer.of(measures, config, store, SourceAccess(), Resources(), said.append)
+    began = time.monotonic()
+    with pytest.raises(OwnCodeFailed):
+        train_tracked(
+            measures,
+            config,
+            store,
+            client,
+            tmp_path / "work",
+            lambda *progress: None,
+            trainer=trainer,
+            should_stop=lambda: "ready" in said,
+        )
+    assert time.monotonic() - began < 50
+    (run,) = client.search_runs([client.get_experiment_by_name("own").experiment_id])
+    assert run.data.tags[STATUS_TAG] == status
+    assert run.info.status == state
+    assert [one.path for one in client.list_artifacts(run.info.run_id, "own_code")] == ["own_code/output.log"]
