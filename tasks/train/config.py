@@ -12,6 +12,7 @@ from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings, Value
 from tasks.train.catalogue import algorithm_help
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
+from tasks.train.own_tags import Tags
 
 
 class TrainConfig(BaseModel):
@@ -78,9 +79,7 @@ class TrainConfig(BaseModel):
         description="A new zip file, by its path or s3:// URL, that the finished model is written to as "
         "well. Empty keeps it in MLflow alone.",
     )
-    tags: dict[str, str] = Field(
-        default_factory=dict, max_length=10, description="Up to ten tags of your own on the MLflow run."
-    )
+    tags: Tags = Field(default_factory=dict, description="Up to ten tags of your own on the MLflow run.")
 
     @model_validator(mode="after")
     def _refuse_what_the_algorithm_cannot_take(self) -> Self:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.train.own_tags import Tags
 from tasks.trainings.status import Status
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
@@ -64,19 +64,7 @@ class RenameConfig(Settings):
     description: str | None = Field(
         default=None, max_length=5_000, description="What is to be known of it; empty keeps what is there."
     )
-    tags: dict[str, str] = Field(
+    tags: Tags = Field(
         default_factory=dict,
         description="Tags to set; an empty value takes one away. A training has up to ten of its own.",
     )
-
-    @model_validator(mode="after")
-    def _tags_are_plain(self) -> Self:
-        for name, value in self.tags.items():
-            if not re.fullmatch(r"[\w.\- ]{1,100}", name) or len(value) > 500:
-                raise ValueError(
-                    f"the tag {name[:100]!r} is not up to 100 letters, digits, dots, dashes and spaces with "
-                    "a value of up to 500 characters"
-                )
-            if name.startswith(("mlflow.", "trainyard.")):
-                raise ValueError(f"the tag {name!r} is not one of your own: mlflow. and trainyard. are taken")
-        return self

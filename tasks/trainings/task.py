@@ -36,6 +36,7 @@ from tasks.data.storage.access import user_of
 from tasks.data.task import asking_user, open_store
 from tasks.errors import InvalidSettings, NotAllowed, NotFound
 from tasks.refs import LOCAL_USER, USER_TAG
+from tasks.train.own_tags import MOST_TAGS
 from tasks.trainings.config import ListConfig, RenameConfig
 from tasks.trainings.status import DRAFT
 from tasks.trainings.tags import GROUP_TAG, TEMPLATE_TAG
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 TRAINING_FLOWS = ("train", "retrain", "tune", "sweep", "train-from-template")
 """Flows whose runs are trainings."""
 TEMPLATE_FLOW = "train-from-template"
-MOST_TAGS = 10
 
 PAGE = 200
 """Items that one request asks for: the most that the server gives."""

@@ -12,6 +12,7 @@ from tasks.refs import Problem
 from tasks.train import algorithms
 from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkHyperparameters
 from tasks.train.config import TrainConfig
+from tasks.trainings.config import RenameConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -78,6 +79,26 @@ def test_bad_settings_are_refused_before_anything_runs() -> None:
         TrainConfig(max_time_s=0)
     with pytest.raises(ValidationError, match="at most 10"):
         TrainConfig(tags={str(number): "" for number in range(11)})
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"trainyard.status": "succeeded"},
+        {"mlflow.runName": "x"},
+        {"a/b": "x"},
+        {"..": "x"},
+        {"": "x"},
+        {"a" * 101: "x"},
+        {"team": "x" * 501},
+        {f"tag{number}": "x" for number in range(11)},
+    ],
+)
+def test_tags_are_ones_own_when_training_and_when_renaming(tags: dict[str, str]) -> None:
+    with pytest.raises(ValidationError, match="tag"):
+        TrainConfig(tags=tags)
+    with pytest.raises(ValidationError, match="tag"):
+        RenameConfig(training="0" * 32, tags=tags)
 
 
 def test_small_data_is_seen_more_often() -> None:
