@@ -8,6 +8,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
@@ -27,8 +28,8 @@ from tasks.trainings.task import (
     train_parameters,
 )
 
-ENTRYPOINT = "flows.templates.train_from_template"
-POOL, QUEUE = "local", "default"
+TRAIN = "train/step"
+"""The deployment that trains: templates run where it does."""
 
 
 @task(name="save template", task_run_name="save template {config.name}")
@@ -41,7 +42,8 @@ def save_template(config: TemplateConfig, flow: Flow[..., Any], site: str = "loc
         site: Which set of blocks to use.
 
     Raises:
-        NotFound: There is no such training, or its dataset is gone.
+        NotFound: There is no such training, its dataset is gone, or nothing says where trainings run.
+        InvalidSettings: A template cannot repeat it.
         NotAllowed: A template of this name is there.
     """
     from tasks.templates import template
@@ -67,19 +69,20 @@ def save_template(config: TemplateConfig, flow: Flow[..., Any], site: str = "loc
         schema = parameter_schema(flow).model_dump_for_openapi()
         schema["properties"] = {"data": schema["properties"]["data"]}  # the only thing to fill in
         schema["required"] = ["data"]
+        where = _place(client)
         client.create_deployment(
             flow_id=client.create_flow_from_name(flow.name),
             name=config.name,
-            entrypoint=ENTRYPOINT,
+            entrypoint=f"{flow.fn.__module__}.{flow.fn.__name__}",
             parameters={**made.model_dump(mode="json"), "site": site},
             parameter_openapi_schema=schema,
             enforce_parameter_schema=True,
             description="\n\n".join(filter(None, [config.description, about])),
             tags=[TEMPLATE_TAG, PROBLEM_TAG + made.problem.value, FROM_RUN_TAG + run.run_id, USER_TAG + user],
-            work_pool_name=POOL,
-            work_queue_name=QUEUE,
-            job_variables={},
-            pull_steps=[],
+            work_pool_name=where.work_pool_name,
+            work_queue_name=where.work_queue_name,
+            job_variables=where.job_variables,
+            pull_steps=where.pull_steps or [],
         )
     name = f"{TEMPLATE_FLOW}/{config.name}"
     create_markdown_artifact(
@@ -111,6 +114,7 @@ def delete_template(name: str) -> None:
 def list_templates() -> list[dict[str, str]]:
     """List templates, and publish the list as the artifact `templates`."""
     from tasks.markdown import cell, link, table
+    from tasks.templates.template import trained_by
     from tasks.trainings.listing import value_of
 
     with get_client(sync_client=True) as client:
@@ -119,7 +123,7 @@ def list_templates() -> list[dict[str, str]]:
         {
             "template": one.name,
             "problem": value_of(one.tags, PROBLEM_TAG),
-            "algorithm": str(one.parameters["training"]["algorithm"]),
+            "algorithm": trained_by(one.parameters["training"]),
             "steps": " → ".join(step["method"] for step in one.parameters["preprocessing"]["steps"]),
             "from run": value_of(one.tags, FROM_RUN_TAG),
             "user": value_of(one.tags, USER_TAG),
@@ -161,6 +165,16 @@ def require_fits_template(ref: DatasetRef, problem: Problem) -> DatasetRef:
 
     require_fits(ref, problem)
     return ref
+
+
+def _place(client: SyncPrefectClient) -> DeploymentResponse:
+    try:
+        return client.read_deployment_by_name(TRAIN)
+    except ObjectNotFound:
+        raise NotFound(
+            f"There is no deployment {TRAIN}, whose work pool and queue a template takes",
+            mend="deploy the flows, as `make up` does",
+        ) from None
 
 
 def _template(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:

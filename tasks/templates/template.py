@@ -15,6 +15,7 @@ from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef, Problem
 from tasks.templates.config import TemplateData
 from tasks.train.config import TrainConfig
+from tasks.train.tags import ALGORITHM_TAG
 from tasks.trainings.records import RunFacts
 
 PREPROCESS = "preprocess"
@@ -44,10 +45,11 @@ def made_from(run: RunFacts, settings: Mapping[str, Any], store: DatasetStore) -
     """
     ref = run.dataset_ref()
     manifest = store.open(ref)
-    training = TrainConfig.model_validate({**settings, "output": "", "checkpoint_folder": ""})
-    if training.algorithm == "auto":
+    fixed = {**settings, "output": "", "checkpoint_folder": ""}
+    if not fixed.get("own_code") and fixed.get("algorithm", "auto") == "auto":
         # What it chose for this data; the template stands for this training.
-        training = training.model_copy(update={"algorithm": run.tags["trainyard.algorithm"]})
+        fixed["algorithm"] = run.tags[ALGORITHM_TAG]
+    training = TrainConfig.model_validate(fixed)
     return Template(problem=ref.problem, preprocessing=preprocessing_of(store, manifest), training=training)
 
 
@@ -57,9 +59,19 @@ def preprocessing_of(store: DatasetStore, manifest: Manifest) -> PreprocessConfi
     Where several preprocessings followed each other, their steps do so here; the first divided the rows.
 
     Raises:
-        InvalidSettings: A version on the way was not made by preprocessing.
+        InvalidSettings: A version on the way was not made by preprocessing, or the version is raw: no
+            steps at all is what settings of preprocessing cannot say.
     """
     raw = raw_manifest(store, manifest)
+    if manifest.version == raw.version:
+        raise InvalidSettings(
+            f"The training learned from {manifest.name}@{manifest.version} as it came in, and a template "
+            "always preprocesses: it would be another training",
+            where="training",
+            allowed="trainings on data that was preprocessed",
+            mend="preprocess the data, train on the result, and save that; or copy this training with the "
+            "flow copy-training",
+        )
     steps: list[StepConfig] = []
     split: SplitConfig | None = None
     while manifest.version != raw.version:
@@ -74,6 +86,12 @@ def preprocessing_of(store: DatasetStore, manifest: Manifest) -> PreprocessConfi
         split = SplitConfig.model_validate(manifest.parameters["split"])
         manifest = store.get(manifest.name, manifest.parent)
     return PreprocessConfig(steps=tuple(steps), split=split or SplitConfig())
+
+
+def trained_by(training: Mapping[str, Any]) -> str:
+    """The algorithm of a template's training, or where its own code is."""
+    own = training.get("own_code")
+    return f"own code, {own['source']}" if own else str(training["algorithm"])
 
 
 def ingestion(data: TemplateData, problem: Problem) -> IngestConfig:
@@ -99,6 +117,7 @@ def require_fits(ref: DatasetRef, problem: Problem) -> None:
 def described(run: RunFacts, template: Template, page: str) -> str:
     """Where a template came from and what it fixes, as Markdown."""
     steps = " → ".join(step.method for step in template.preprocessing.steps) or "the usual steps"
+    algorithm = trained_by(template.training.model_dump(mode="json"))
     changed = ", ".join(f"{k} {v}" for k, v in sorted(template.training.hyperparameters.items()))
     scores = ", ".join(
         f"{name.replace('_', ' ')} {value:.4g}"
@@ -109,7 +128,7 @@ def described(run: RunFacts, template: Template, page: str) -> str:
         f"- from: {f'[{run.name}]({page})' if page else run.name}, run `{run.run_id}`",
         f"- problem: {template.problem.value}",
         f"- it learned from: {run.dataset}" + (f"; {scores}" if scores else ""),
-        f"- algorithm: {template.training.algorithm}" + (f" ({changed})" if changed else ""),
+        f"- algorithm: {algorithm}" + (f" ({changed})" if changed else ""),
         f"- preprocessing: {steps}",
     ]
     return "\n".join(lines)

@@ -63,10 +63,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name="local", type="process"))
-        for queue in ("low", "default"):
+        for queue in ("low", "default", "training"):
             if queue not in {one.name for one in client.read_work_queues(work_pool_name="local")}:
                 client.create_work_queue(queue, work_pool_name="local")
-        _deploy(client, "flows.train.train_model", {"site": SITE})
+        _deploy(client, "flows.train.train_model", {"site": SITE}, queue="training")
         _deploy(client, "flows.ingest.ingest_data", {"site": SITE})
     yield folder
     process.stop()
@@ -88,7 +88,9 @@ def prefect() -> Iterator[SyncPrefectClient]:
         yield client
 
 
-def _deploy(client: SyncPrefectClient, entrypoint: str, parameters: dict[str, Any]) -> None:
+def _deploy(
+    client: SyncPrefectClient, entrypoint: str, parameters: dict[str, Any], queue: str = "default"
+) -> None:
     found = load_flow_from_entrypoint(entrypoint)
     client.create_deployment(
         flow_id=client.create_flow_from_name(found.name),
@@ -98,7 +100,7 @@ def _deploy(client: SyncPrefectClient, entrypoint: str, parameters: dict[str, An
         parameter_openapi_schema=parameter_schema(found).model_dump_for_openapi(),
         enforce_parameter_schema=True,
         work_pool_name="local",
-        work_queue_name="default",
+        work_queue_name=queue,
     )
 
 
@@ -465,6 +467,8 @@ def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
     deployment = prefect.read_deployment_by_name(name)
     assert list(deployment.parameter_openapi_schema["properties"]) == ["data"]
     assert run.run_id in (deployment.description or "")
+    assert deployment.entrypoint == "flows.templates.train_from_template"
+    assert (deployment.work_pool_name, deployment.work_queue_name) == ("local", "training")  # of train/step
     assert deployment.parameters["training"]["algorithm"] == run.algorithm == "logistic_regression"
     assert deployment.parameters["preprocessing"]["split"] == split.model_dump(mode="json")
     (line,) = templates.list_templates()

@@ -1,0 +1,67 @@
+"""What a template fixes of a training, and which trainings it cannot stand for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sklearn.datasets import load_iris
+
+from tasks.data.config import PreprocessConfig
+from tasks.data.preparation.preprocess import preprocess
+from tasks.data.storage.store import DatasetStore
+from tasks.errors import InvalidSettings
+from tasks.refs import DatasetRef, Problem
+from tasks.templates.template import described, made_from, trained_by
+from tasks.train.config import TrainConfig
+from tasks.train.tags import ALGORITHM_TAG, DATASET_REF_TAG
+from tasks.trainings.records import RunFacts
+from tests.helpers.stored_datasets import store_table
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
+    return DatasetStore(str(tmp_path_factory.mktemp("store")))
+
+
+@pytest.fixture(scope="module")
+def raw(store: DatasetStore) -> DatasetRef:
+    data = load_iris(as_frame=True)
+    frame = data.data.set_axis(["a", "b", "c", "d"], axis=1).assign(label=data.target)
+    return store_table(
+        store, "iris", {"train": frame}, Problem.TABLE_CLASSIFICATION, ("setosa", "versicolor", "virginica")
+    )
+
+
+@pytest.fixture(scope="module")
+def prepared(store: DatasetStore, raw: DatasetRef) -> DatasetRef:
+    return preprocess(raw, PreprocessConfig(), store)
+
+
+def _run(ref: DatasetRef, algorithm: str) -> RunFacts:
+    return RunFacts(
+        "0" * 32, "default", "0", "mine", "FINISHED", "active", "", 0, 1,
+        tags={DATASET_REF_TAG: ref.model_dump_json(), ALGORITHM_TAG: algorithm},
+    )  # fmt: skip
+
+
+def test_own_code_stays_own_code(store: DatasetStore, prepared: DatasetRef) -> None:
+    settings: dict[str, Any] = TrainConfig(own_code={"source": "/code/mine"}).model_dump(mode="json")
+    made = made_from(_run(prepared, "own_code"), settings, store)
+    assert made.training.algorithm == "auto"
+    again = TrainConfig.model_validate(made.model_dump(mode="json")["training"])  # what its flow does
+    assert again.own_code is not None
+    assert trained_by(again.model_dump(mode="json")) == "own code, /code/mine"
+    assert "own code, /code/mine" in described(_run(prepared, "own_code"), made, "")
+
+
+def test_what_auto_chose_is_fixed_and_checked(store: DatasetStore, prepared: DatasetRef) -> None:
+    run = _run(prepared, "mlp")
+    assert made_from(run, {"hyperparameters": {"epochs": 2}}, store).training.algorithm == "mlp"
+    with pytest.raises(InvalidSettings, match="'trees' is unknown"):
+        made_from(run, {"hyperparameters": {"trees": 2}}, store)
+
+
+def test_a_training_on_raw_data_is_refused(store: DatasetStore, raw: DatasetRef) -> None:
+    with pytest.raises(InvalidSettings, match=r"as it came in.*always preprocesses.*copy-training"):
+        made_from(_run(raw, "lightgbm"), {}, store)
