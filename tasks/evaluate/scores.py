@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 BOOTSTRAP_SAMPLES = 1000
 _SAMPLES_AT_ONCE = 50
+_ROWS_AT_ONCE = 10_000_000
+"""Rows that are drawn at once for samples, at most: 16 bytes each."""
 
 
 class ClassScores(BaseModel):
@@ -117,11 +119,30 @@ def headline_interval(
         return float(interval.low), float(interval.high)
     parts = np.square(predicted.astype(np.float64) - labels)
     random = np.random.default_rng(seed)
-    means = np.concatenate(
-        [
-            parts[random.integers(0, len(parts), (_SAMPLES_AT_ONCE, len(parts)))].mean(axis=1)
-            for _ in range(BOOTSTRAP_SAMPLES // _SAMPLES_AT_ONCE)
-        ]
-    )
+    means = _means_of_samples(parts, random)
     low, high = np.percentile(np.sqrt(means), [2.5, 97.5])
     return float(low), float(high)
+
+
+def _means_of_samples(parts: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Means of bootstrap samples of values `[n]`: float64 `[BOOTSTRAP_SAMPLES]`, in bounded memory.
+
+    Rows are drawn in the same order, however many at once.
+    """
+    rows = len(parts)
+    if rows > _ROWS_AT_ONCE:
+        sums = [
+            sum(
+                parts[random.integers(0, rows, min(_ROWS_AT_ONCE, rows - start))].sum()
+                for start in range(0, rows, _ROWS_AT_ONCE)
+            )
+            for _ in range(BOOTSTRAP_SAMPLES)
+        ]
+        return np.array(sums) / rows
+    at_once = min(_SAMPLES_AT_ONCE, _ROWS_AT_ONCE // rows)
+    return np.concatenate(
+        [
+            parts[random.integers(0, rows, (min(at_once, BOOTSTRAP_SAMPLES - first), rows))].mean(axis=1)
+            for first in range(0, BOOTSTRAP_SAMPLES, at_once)
+        ]
+    )

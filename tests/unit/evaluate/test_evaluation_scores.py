@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from tasks.evaluate import scores as module
 from tasks.evaluate.scores import (
     class_scores,
     classification_metrics,
@@ -95,3 +98,25 @@ def test_the_interval_holds_the_value_and_narrows_with_the_rows() -> None:
 def test_each_problem_has_a_headline() -> None:
     assert headline(Problem.IMAGE_CLASSIFICATION) == ("accuracy", True)
     assert headline(Problem.TABLE_REGRESSION) == ("rmse", False)
+
+
+@pytest.mark.parametrize("rows_at_once", [250, 999, 1_000])
+def test_an_interval_is_the_same_however_many_rows_are_drawn_at_once(
+    rows_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=1_000)
+    predicted = values + random.normal(size=1_000)
+    whole = headline_interval(Problem.TABLE_REGRESSION, values, predicted)
+    monkeypatch.setattr(module, "_ROWS_AT_ONCE", rows_at_once)
+    assert headline_interval(Problem.TABLE_REGRESSION, values, predicted) == pytest.approx(whole, rel=1e-12)
+
+
+def test_the_interval_of_many_rows_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BOOTSTRAP_SAMPLES", 50)
+    values = np.zeros(1_000_000)
+    tracemalloc.start()
+    headline_interval(Problem.TABLE_REGRESSION, values, values)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 250e6  # 800 MB for 50 samples at once
