@@ -6,7 +6,10 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from infra import settings as stack_settings
 from infra.settings import Settings
@@ -46,28 +49,55 @@ def keep_small(log: Path, most_bytes: int = _LOG_BYTES) -> bool:
 
 
 def sweep_work(settings: Settings, oldest_s: float = _WORK_S) -> list[Path]:
-    """Delete work folders of killed trainings and studies that nothing has touched for a week.
+    """Delete what killed trainings and studies left and nothing has touched for a week.
+
+    That is work folders, the files beside them, and pictures of curves. A folder whose training holds its
+    lock is left, however long an epoch takes; see `tasks.train.work_folder`.
 
     Returns:
-        The folders that are gone.
+        The folders and files that are gone.
     """
     temporary = Path(tempfile.gettempdir())
-    folders = [*(settings.home / "work" / "train").glob("*")]
-    folders += [folder for pattern in _SCRATCH for folder in temporary.glob(pattern)]
+    work = settings.home / "work" / "train"
+    found = [path for path in work.glob("*") if path.suffix != ".lock"]
+    found += [*work.glob("*.lock")]  # after the folders, which they are taken for
+    found += [folder for pattern in _SCRATCH for folder in temporary.glob(pattern)]
+    found += [*(settings.home / "docs" / "pictures").glob("live-*")]
     swept = []
-    for folder in folders:
+    for path in found:
         try:
-            if folder.lstat().st_uid != os.getuid():
+            if path.lstat().st_uid != os.getuid() or time.time() - _touched(path) < oldest_s:
                 continue
-            touched = max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
-            if time.time() - touched < oldest_s:
-                continue
-            shutil.rmtree(folder)
-        except OSError as error:  # it is being worked in, or deleted, at this moment
-            print(f"{folder} was left: {error}", flush=True)
+            lock = path.with_suffix(".lock") if path.parent == work else None
+            if _removed(path, lock):
+                swept.append(path)
+        except FileNotFoundError:  # whoever worked there has just removed it, or it went with its folder
             continue
-        swept.append(folder)
+        except OSError as error:  # it is being worked in at this moment
+            print(f"{path} was left: {error}", flush=True)
     return swept
+
+
+def _touched(path: Path) -> float:
+    """When something was last written there, in seconds since 1970."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    return max(one.lstat().st_mtime for one in (path, *inside))
+
+
+def _removed(path: Path, lock: Path | None) -> bool:
+    """Remove a folder or file, unless a process holds its lock; says whether it is gone."""
+    with ExitStack() as held:
+        if lock is not None:
+            try:
+                held.enter_context(FileLock(lock, timeout=0))
+            except Timeout:
+                return False
+            held.callback(lock.unlink, missing_ok=True)  # before it is released, as its holders do
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=path == lock)
+    return True
 
 
 def main() -> None:
@@ -89,8 +119,8 @@ def main() -> None:
                 print(error, flush=True)
         if time.monotonic() - swept_at >= _SWEEP_S:
             swept_at = time.monotonic()
-            for folder in sweep_work(settings):
-                print(f"Deleted {folder}: untouched for a week.", flush=True)
+            for path in sweep_work(settings):
+                print(f"Deleted {path}: untouched for a week.", flush=True)
         keep_small(settings.log_folder / "flows.log")
         time.sleep(_ROUND_S if ready else _FIRST_ROUNDS_S)
 
