@@ -63,9 +63,9 @@ class TrainConfig(BaseModel):
     start_from: str = Field(
         default="",
         max_length=1000,
-        description="Weights that a network starts from: an MLflow run id, a model such as "
-        "models:/digits@champion, or a local .safetensors file or folder of pretrained weights. Empty "
-        "starts from random ones.",
+        description="What to start from: an MLflow run id, a model such as models:/digits@champion, or a "
+        "local path. For a network the path is a .safetensors file, a folder of our checkpoints, or one of "
+        "pretrained weights with config.json; own code is given any file or folder. Empty starts anew.",
     )
     checkpoint_folder: str = Field(
         default="",

@@ -1,21 +1,29 @@
-"""Weights that a training starts from: of an earlier run, of a registered model, or from a local path."""
+"""What a training starts from: of an earlier run, of a registered model, or from a local path.
+
+A network starts from weights; own code is given a folder or file as it is, and knows itself what it is.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data.sources.addresses import local_path, not_found, require_allowed
-from tasks.errors import InvalidSettings
+from tasks.errors import InvalidSettings, NotFound
 from tasks.train.bundle import Bundle
 from tasks.train.mlflow_model import download_bundle
+from tasks.train.tags import BUNDLE_DIGEST_TAG, MODEL_URI_TAG
+from tasks.train.work_folder import CHECKPOINTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mlflow import MlflowClient
 
 RUN_ID = re.compile(r"^[0-9a-f]{32}$")
@@ -24,11 +32,12 @@ CONFIG_FILE = "config.json"
 
 @dataclass(frozen=True)
 class Start:
-    """Where the weights are, and what they are.
+    """Where it is, and what it is.
 
     Attributes:
-        path: A safetensors file, or a folder as transformers' `save_pretrained` writes it.
-        digest: SHA-256 over the content, hex.
+        path: For a network a safetensors file, a folder of our checkpoints, or one as transformers'
+            `save_pretrained` writes it; for own code any file or folder.
+        digest: SHA-256 over the names and contents of all files that are used, hex.
     """
 
     path: Path
@@ -41,23 +50,28 @@ def find_start(
     models_folder: Path,
     roots: Sequence[str] | None,
     closed: Sequence[str] = (),
+    *,
+    for_own_code: bool = False,
 ) -> Start:
-    """Look the weights up.
+    """Look up what to start from.
 
     Args:
         given: An MLflow run id, a model URI, or an absolute path.
         client: MLflow.
-        models_folder: Downloaded bundles are kept here.
+        models_folder: Downloaded models are kept here.
         roots: Local folders that may be read; None for any.
         closed: Folders that may never be read.
+        for_own_code: Whether own code starts from it, which is given whatever is there.
 
     Raises:
-        InvalidSettings: It is none of the three, or the model is not a network.
-        NotAllowed: The path is outside the roots.
+        InvalidSettings: It is none of the three, or nothing that a network can start from.
+        NotAllowed: The path, or a link in the folder, is outside the roots.
         NotFound: There is no such run, model or path.
     """
     if given.startswith("models:/") or RUN_ID.match(given):
-        return _of_model(given, client, models_folder)
+        if for_own_code:
+            return _model_folder(given, client, models_folder)
+        return _network_of(given, client, models_folder)
     if not given.startswith(("/", "file:///")):
         raise InvalidSettings(
             f"'{given}' names no weights",
@@ -65,13 +79,66 @@ def find_start(
             allowed="an MLflow run id, models:/name/version, models:/name@alias, or an absolute path",
         )
     path = Path(os.path.realpath(local_path(given)))
-    require_allowed(str(path), given, roots, closed)
-    if path.is_dir():
-        return Start(path, _digest([path / CONFIG_FILE, *sorted(path.glob("*.safetensors"))], given))
-    return Start(path, _digest([path], given))
+
+    def check(reached: Path) -> None:
+        require_allowed(os.path.realpath(reached), given, roots, closed)
+
+    check(path)
+    if not path.exists():
+        raise not_found(given)
+    if not path.is_dir():
+        return Start(path, _digest([path], path.parent, given))
+    if for_own_code:
+        return Start(path, _digest(_all_files(path, given, check), path, given))
+    return _weights_in(path, given, check)
 
 
-def _of_model(given: str, client: MlflowClient, models_folder: Path) -> Start:
+def _weights_in(folder: Path, given: str, check: Callable[[Path], None]) -> Start:
+    """The checkpoints or pretrained weights in a folder, or the checkpoints of a training's work folder."""
+    from tasks.train.loop.checkpoint import is_checkpoint
+
+    for place in (folder, folder / CHECKPOINTS):
+        if is_checkpoint(place):
+            folder = place
+            files = [path for path in place.iterdir() if is_checkpoint(path)]
+            break
+    else:
+        files = [*folder.glob("*.json"), *folder.glob("*.safetensors")]  # shards have an index beside them
+        if not (folder / CONFIG_FILE).is_file() or not any(p.suffix == ".safetensors" for p in files):
+            raise InvalidSettings(
+                f"no weights are in the folder {given}",
+                where="start_from",
+                allowed=f"our checkpoints, or {CONFIG_FILE} with .safetensors files, as transformers' "
+                "save_pretrained writes them",
+                mend="give the folder that directly holds these, or one .safetensors file",
+            )
+    for path in (folder, *files):
+        check(path)
+    return Start(folder, _digest(files, folder, given))
+
+
+def _all_files(folder: Path, given: str, check: Callable[[Path], None]) -> list[Path]:
+    """All files below a folder; those that links lead to are copied, so they must be allowed as well."""
+    paths = list(folder.rglob("*"))
+    for path in paths:
+        if path.is_symlink() and path.is_dir():
+            raise InvalidSettings(
+                f"the folder {given} holds a link to a folder, {path.relative_to(folder)}",
+                where="start_from",
+                allowed="files, folders, and links to files",
+                mend="copy that folder in the place of the link",
+            )
+        check(path)
+    files = [path for path in paths if path.is_file()]
+    if not files:
+        raise InvalidSettings(
+            f"the folder {given} has no files", where="start_from", mend="give the folder of the checkpoint"
+        )
+    return files
+
+
+def _network_of(given: str, client: MlflowClient, models_folder: Path) -> Start:
+    """The weights of a network in MLflow."""
     from tasks.train.train import find_run
 
     uri = find_run(client, given).model_uri if RUN_ID.match(given) else given
@@ -87,12 +154,54 @@ def _of_model(given: str, client: MlflowClient, models_folder: Path) -> Start:
     return Start(folder / bundle.description.model.name, bundle.digest)
 
 
-def _digest(files: Sequence[Path], given: str) -> str:
+def _model_folder(given: str, client: MlflowClient, models_folder: Path) -> Start:
+    """The folder of any model in MLflow: a bundle, or what own code saved that cannot be served."""
+    from mlflow.exceptions import MlflowException
+
+    from tasks.train.train import find_run
+
+    if RUN_ID.match(given):
+        try:
+            tags = client.get_run(given).data.tags
+        except MlflowException:
+            tags = {}
+        if tags.get(MODEL_URI_TAG) == "" and tags.get(BUNDLE_DIGEST_TAG):
+            return Start(_saved_files(given, client, models_folder), tags[BUNDLE_DIGEST_TAG])
+    uri = find_run(client, given).model_uri if RUN_ID.match(given) else given
+    folder = download_bundle(client, uri, models_folder)
+    return Start(folder, Bundle.load(folder).digest)
+
+
+def _saved_files(run_id: str, client: MlflowClient, models_folder: Path) -> Path:
+    """The artifacts model/ of a run, fetched unless they were fetched before."""
+    from mlflow.exceptions import MlflowException
+
+    kept = models_folder / f"run-{run_id}"
+    if kept.is_dir():
+        return kept
+    if client.get_run(run_id).info.lifecycle_stage != "active":
+        raise NotFound(f"the run {run_id} was deleted", mend="restore it, or choose another")
+    models_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=models_folder, prefix=".partial-") as scratch:
+        try:
+            found = Path(client.download_artifacts(run_id, "model", scratch))
+        except (MlflowException, OSError) as error:
+            raise NotFound(f"the files of the model of run {run_id} are gone", where="model/") from error
+        try:
+            found.rename(kept)
+        except OSError:
+            if not kept.is_dir():  # else another process fetched them in the meantime
+                raise
+    return kept
+
+
+def _digest(files: Iterable[Path], root: Path, given: str) -> str:
     digest = hashlib.sha256()
-    for path in files:
+    for path in sorted(files):
         try:
             with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+                content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise not_found(given) from error
+        digest.update(f"{path.relative_to(root)}\0{content}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
