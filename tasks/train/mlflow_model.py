@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import shutil
 import tempfile
 import zipfile
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 MODEL_NAME = "model"
 IMAGE_COLUMN = "data"
 PYFUNC_FILE = Path(__file__).with_name("pyfunc_model.py")
+_LOGGED = "models:/m-"
+_REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _NEEDED = ("__init__.py", "refs.py", "errors.py", "data", "train")
 _ALWAYS = ("mlflow", "numpy", "pandas", "pillow", "pydantic")
@@ -102,35 +105,70 @@ def download_bundle(client: MlflowClient, model_uri: str, cache_folder: Path) ->
         Unavailable: MLflow does not answer.
     """
     mlflow.set_tracking_uri(client.tracking_uri)
+    model_uri = logged_model_uri(client, model_uri)
     kept = cache_folder / model_uri.removeprefix("models:/").replace(":", "-").replace("/", "-")
-    # Only logged models never change; a name and version may be deleted and made again.
-    if model_uri.startswith("models:/m-") and kept.is_dir():
+    lasting = model_uri.startswith(_LOGGED)  # only logged models never change
+    if lasting and kept.is_dir():
         return kept
     cache_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder, prefix=".partial-") as scratch:
         try:
             root = model_uri
-            if model_uri.startswith("models:/m-"):
+            if lasting:
                 # MLflow reads a path after a logged model's id as the version of a registered model.
                 root = client.get_logged_model(model_uri.removeprefix("models:/")).artifact_location
             found = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"{root}/artifacts/bundle", dst_path=scratch
             )
         except mlflow.exceptions.MlflowException as error:
-            if "API request to" in str(error) and "failed with exception" in str(error):
-                raise Unavailable(
-                    "MLflow does not answer", where=str(client.tracking_uri), mend="start the stack"
-                ) from error
-            raise NotFound(
-                f"MLflow has no bundle of the model {model_uri}", where=str(error).splitlines()[0]
-            ) from error
-        shutil.rmtree(kept, ignore_errors=True)
+            raise _missing(client, model_uri, error) from error
+        if not lasting:
+            shutil.rmtree(kept, ignore_errors=True)
         try:
             Path(found).rename(kept)
         except OSError:
             if not kept.is_dir():  # else another process fetched the same one in the meantime
                 raise
     return kept
+
+
+def logged_model_uri(client: MlflowClient, model_uri: str) -> str:
+    """The logged model that a registered version or an alias stands for now; other URIs as they are.
+
+    Args:
+        client: MLflow.
+        model_uri: `models:/name/3`, `models:/name@alias`, or any other.
+
+    Returns:
+        `models:/m-…`, which never changes, where the version was made from one.
+
+    Raises:
+        NotFound: There is no such version or alias.
+        Unavailable: MLflow does not answer.
+    """
+    registered = _REGISTERED.fullmatch(model_uri)
+    if registered is None:
+        return model_uri
+    name, version, alias = registered["name"], registered["version"], registered["alias"]
+    try:
+        found = (
+            client.get_model_version(name, version)
+            if version
+            else client.get_model_version_by_alias(name, alias)
+        )
+    except mlflow.exceptions.MlflowException as error:
+        raise _missing(client, model_uri, error) from error
+    source = str(found.source)
+    return source if source.startswith(_LOGGED) else model_uri
+
+
+def _missing(
+    client: MlflowClient, model_uri: str, error: mlflow.exceptions.MlflowException
+) -> NotFound | Unavailable:
+    """What an error of MLflow means for one who looks for a model."""
+    if "API request to" in str(error) and "failed with exception" in str(error):
+        return Unavailable("MLflow does not answer", where=str(client.tracking_uri), mend="start the stack")
+    return NotFound(f"MLflow has no bundle of the model {model_uri}", where=str(error).splitlines()[0])
 
 
 def signature(bundle: Bundle) -> ModelSignature:

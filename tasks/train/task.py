@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
@@ -58,7 +58,10 @@ def _verify(result: RunRef, inputs: Mapping[str, Any]) -> None:
 def _content_digests(inputs: Mapping[str, Any]) -> dict[str, str]:
     """What is behind names in the settings: an alias of start weights may move, code may be edited."""
     config, site = inputs["config"], inputs["site"]
-    start = _start(config, site)
+    return _contents(config, site, _start(config, site))
+
+
+def _contents(config: TrainConfig, site: str, start: Start | None) -> dict[str, str]:
     found = {"start weights": start.digest} if start else {}
     if config.own_code is not None:
         from tasks.train.own_code.source import identify
@@ -96,7 +99,7 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
 
         access = _code_access(config.own_code, site)
         trainer = OwnCodeTrainer.of(ref, config, store, access, resources, lambda line: log.info("%s", line))
-    folder = work_folder(ref, config, site, _content_digests({"config": config, "site": site}))
+    folder = work_folder(ref, config, site, _contents(config, site, start))
     progress = Progress(site, f"{config.algorithm} on {ref.name}")
     tags = {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
     context = TaskRunContext.get()
@@ -156,14 +159,27 @@ def _resources(config: TrainConfig, site: str) -> Resources:
 
 
 def _start(config: TrainConfig, site: str) -> Start | None:
+    """The weights to start from, looked up once a task run: an alias may move from its key to its fit."""
     if not config.start_from:
         return None
+    context = TaskRunContext.get()
+    asking = context.task_run.id if context else uuid4()
+    return _looked_up(config.start_from, site, config.own_code is not None, asking)
+
+
+@lru_cache(maxsize=8)
+def _looked_up(start_from: str, site: str, for_own_code: bool, asking: UUID) -> Start:
     from tasks.train.start import find_start
 
     block = cast(ObjectStore, ObjectStore.load(site))
     models_folder = home() / "work" / "models"
     return find_start(
-        config.start_from, _client(site), models_folder, block.source_roots, closed_folders(block)
+        start_from,
+        _client(site),
+        models_folder,
+        block.source_roots,
+        closed_folders(block),
+        for_own_code=for_own_code,
     )
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -21,6 +22,7 @@ from tasks.data.storage.store import DatasetStore
 from tasks.errors import NotFound
 from tasks.evaluate.task import evaluate_model, evaluate_version
 from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef, RunRef
+from tasks.train import start
 from tasks.train.config import TrainConfig
 from tasks.train.tags import FLOW_RUN_TAG, STATUS_TAG
 from tasks.train.task import find_run, train_model, work_folder
@@ -98,6 +100,29 @@ def test_an_equal_training_at_the_same_time_waits_and_takes_the_result(
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"]
     steps = [point.step for point in client.get_metric_history(runs[0].run_id, "train_loss")]
     assert sorted(steps) == sorted(set(steps))
+
+
+def test_weights_to_start_from_are_looked_up_once_a_training(
+    iris: DatasetRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = TrainConfig(algorithm="mlp", hyperparameters={"epochs": 1}, experiment="starts")
+    looked_up = []
+
+    def find_start(given: str, *rest: Any) -> start.Start:
+        looked_up.append(given)
+        return found(given, *rest)
+
+    found = start.find_start
+    monkeypatch.setattr(start, "find_start", find_start)
+
+    @flow
+    def twice() -> list[str]:
+        first = train_model(iris, quick, SITE)
+        train_model(iris, quick.model_copy(update={"start_from": first.run_id, "seed": 1}), SITE)
+        train_model(iris, quick.model_copy(update={"start_from": first.run_id, "seed": 2}), SITE)
+        return [first.run_id] * 2
+
+    assert twice() == looked_up
 
 
 def test_a_run_that_a_caretaker_closed_is_opened_again(

@@ -110,6 +110,28 @@ def test_a_training_tells_all_of_itself(
         find_run(client, "0" * 32)
 
 
+def test_an_alias_is_the_model_that_it_stands_for_and_moves_no_files(
+    iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
+) -> None:
+    run = train(iris, TrainConfig(algorithm="logistic_regression"), store, client, tmp_path / "work")
+    client.create_registered_model("starts")
+    version = client.create_model_version(
+        "starts", run.model_uri, run.run_id, model_id=run.model_uri.removeprefix("models:/")
+    )
+    client.set_registered_model_alias("starts", "champion", version.version)
+    models = tmp_path / "models"
+    with ThreadPoolExecutor() as pool:
+        uris = ["models:/starts@champion", f"models:/starts/{version.version}", run.model_uri] * 2
+        folders = set(pool.map(lambda uri: download_bundle(client, uri, models), uris))
+    assert folders == {models / run.model_uri.removeprefix("models:/")}
+    [folder] = folders
+    fetched = folder.stat().st_ino
+    assert download_bundle(client, "models:/starts@champion", models).stat().st_ino == fetched
+    assert [path for path in models.iterdir() if not path.name.startswith(".")] == [folder]
+    with pytest.raises(NotFound, match="no bundle of the model models:/starts@nobody"):
+        download_bundle(client, "models:/starts@nobody", models)
+
+
 @pytest.mark.parametrize("algorithm", ["logistic_regression", "lightgbm", "mlp"])
 def test_mlflow_predicts_what_the_bundle_predicts(
     algorithm: str, iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
