@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.train import algorithms as catalogue
+from tasks.train.own_tags import Tags
 
 
 class SweepConfig(BaseModel):
@@ -34,9 +35,7 @@ class SweepConfig(BaseModel):
         pattern=r"^[^/\\]+$",
         description="MLflow experiment.",
     )
-    tags: dict[str, str] = Field(
-        default_factory=dict, max_length=10, description="Tags of your own on the sweep's MLflow run."
-    )
+    tags: Tags = Field(default_factory=dict, description="Tags of your own on the sweep's MLflow run.")
 
     @model_validator(mode="after")
     def _each_is_there_and_once(self) -> Self:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Value
+from tasks.train.own_tags import Tags
 
 
 class SearchDimension(BaseModel):
@@ -132,9 +133,7 @@ class TuneConfig(BaseModel):
         pattern=r"^[^/\\]+$",
         description="MLflow experiment.",
     )
-    tags: dict[str, str] = Field(
-        default_factory=dict, max_length=10, description="Tags of your own on the study's MLflow run."
-    )
+    tags: Tags = Field(default_factory=dict, description="Tags of your own on the study's MLflow run.")
 
     @model_validator(mode="after")
     def _can_be_searched(self) -> Self:

@@ -9,10 +9,12 @@ from pydantic import ValidationError
 
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
+from tasks.sweep.config import SweepConfig
 from tasks.train import algorithms
 from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkHyperparameters
 from tasks.train.config import TrainConfig
 from tasks.trainings.config import RenameConfig
+from tasks.tune.config import TuneConfig
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -94,11 +96,15 @@ def test_bad_settings_are_refused_before_anything_runs() -> None:
         {f"tag{number}": "x" for number in range(11)},
     ],
 )
-def test_tags_are_ones_own_when_training_and_when_renaming(tags: dict[str, str]) -> None:
+def test_tags_are_ones_own_wherever_they_are_given(tags: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="tag"):
         TrainConfig(tags=tags)
     with pytest.raises(ValidationError, match="tag"):
         RenameConfig(training="0" * 32, tags=tags)
+    with pytest.raises(ValidationError, match="tag"):
+        TuneConfig(algorithm="mlp", tags=tags)
+    with pytest.raises(ValidationError, match="tag"):
+        SweepConfig(tags=tags)
 
 
 def test_small_data_is_seen_more_often() -> None:
