@@ -100,7 +100,7 @@ class BuiltIn:
             run.metrics(scores.summary())
             fit = scores.stopped
             settings = self.algorithm.refit_settings(settings, scores.best_epochs or [1])
-            context = share(context, self.folds, self.folds + 1)
+            context = share(context, self.folds, self.folds + 1, scores.fit_time_s)
         if fit is None:
 
             def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:

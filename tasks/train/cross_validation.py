@@ -25,6 +25,9 @@ from tasks.train.algorithms.algorithm import (
     TrainingData,
 )
 
+LEAST_S = 1e-3
+"""Time that fits are given when none is left: enough to end with a first model."""
+
 
 @dataclass
 class FoldScores:
@@ -33,11 +36,13 @@ class FoldScores:
     Attributes:
         metrics: Of each fold, at the best epoch of its fit.
         best_epochs: That epoch.
+        fit_time_s: Seconds that all their fits took.
         stopped: The fit of a fold in which the whole was stopped; None where all went through.
     """
 
     metrics: list[Metrics] = field(default_factory=list)
     best_epochs: list[int] = field(default_factory=list)
+    fit_time_s: float = 0.0
     stopped: Fit | None = None
 
     def summary(self) -> Metrics:
@@ -73,56 +78,62 @@ def cross_validate(
     scores = FoldScores()
     for fold in range(folds):
         folder = context.work_folder / f"fold-{fold + 1}" if context.work_folder else None
-        metrics, best_epoch = _finished(folder)
+        metrics, best_epoch, fit_time_s = _finished(folder)
         if metrics is None:
             fit = algorithm.fit(
                 read(fold),
                 settings,
-                replace(share(context, fold, folds + 1), work_folder=folder),
+                replace(share(context, fold, folds + 1, scores.fit_time_s), work_folder=folder),
             )
             if fit.ended == "stopped":
                 return replace(scores, stopped=fit)
-            metrics, best_epoch = fit.best, fit.best_epoch
-            _note(folder, metrics, best_epoch)
+            metrics, best_epoch, fit_time_s = fit.best, fit.best_epoch, fit.fit_time_s
+            _note(folder, metrics, best_epoch, fit_time_s)
+        scores.fit_time_s += fit_time_s
         scores.metrics.append(metrics)
         scores.best_epochs.append(best_epoch)
         heard(fold + 1, metrics)
     return scores
 
 
-def share(context: FitContext, number: int, fits: int) -> FitContext:
+def share(context: FitContext, number: int, fits: int, used_s: float) -> FitContext:
     """The context of one fit among several: its part of the progress and of the time that is left.
+
+    What a fit leaves of its time is shared by those that follow, and what it takes too much is theirs to
+    save, so that all of them together keep to the limit.
 
     Args:
         context: Of all of them, as it was when the first began.
         number: Which one, from 0.
         fits: How many there are.
+        used_s: Seconds that those before it took.
     """
 
     def report(epoch: int, epochs: int, metrics: Metrics) -> None:
         context.report(number * epochs + epoch, fits * epochs, metrics)
 
     limit = context.max_time_s
-    return replace(context, report=report, max_time_s=None if limit is None else limit / fits)
+    left_s = None if limit is None else max(limit - used_s, LEAST_S) / (fits - number)
+    return replace(context, report=report, max_time_s=left_s)
 
 
-def _finished(folder: Path | None) -> tuple[Metrics | None, int]:
+def _finished(folder: Path | None) -> tuple[Metrics | None, int, float]:
     """What an earlier process noted of a fold."""
     if folder is None:
-        return None, 0
+        return None, 0, 0.0
     try:
         noted = json.loads(folder.with_suffix(".json").read_text())
     except (FileNotFoundError, ValueError):
-        return None, 0
-    return noted["metrics"], noted["best_epoch"]
+        return None, 0, 0.0
+    return noted["metrics"], noted["best_epoch"], noted.get("fit_time_s", 0.0)
 
 
-def _note(folder: Path | None, metrics: Metrics, best_epoch: int) -> None:
+def _note(folder: Path | None, metrics: Metrics, best_epoch: int, fit_time_s: float) -> None:
     """Keep a fold's result, and drop its checkpoints."""
     if folder is None:
         return
     path = folder.with_suffix(".json")
     aside = path.with_suffix(".partial")
-    aside.write_text(json.dumps({"metrics": metrics, "best_epoch": best_epoch}))
+    aside.write_text(json.dumps({"metrics": metrics, "best_epoch": best_epoch, "fit_time_s": fit_time_s}))
     os.replace(aside, path)
     shutil.rmtree(folder, ignore_errors=True)

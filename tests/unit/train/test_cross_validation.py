@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tasks.data.preparation.preprocess import preprocess
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, Metrics, TrainingData
 from tasks.train.config import TrainConfig
 from tasks.train.cross_validation import cross_validate
 from tasks.train.train import train
@@ -133,3 +134,32 @@ def test_stopped_in_a_fold_its_model_is_what_is_kept(
     assert found.data.tags["trainyard.status"] == "aborted"
     assert "cv_validation_accuracy_mean" not in found.data.metrics
     assert found.data.metrics["best_validation_accuracy"] > 0.5
+
+
+class Hasty:
+    """Takes a known time for each fit, and remembers how long it might have taken."""
+
+    def __init__(self, took_s: list[float]) -> None:
+        self.took_s, self.allowed_s = iter(took_s), list[float | None]()
+
+    def fit(self, data: object, settings: object, context: FitContext) -> Fit:
+        self.allowed_s.append(context.max_time_s)
+        return Fit(object(), ({"validation_accuracy": 1.0},), 1, "finished", next(self.took_s))
+
+
+def test_time_that_a_fold_did_not_use_goes_to_the_fits_after_it(tmp_path: Path) -> None:
+    no_rows: Any = lambda fold: None  # noqa: E731
+    context = FitContext(max_time_s=100, work_folder=tmp_path)
+    hasty: Any = Hasty([5, 35, 60, 1])
+    scores = cross_validate(hasty, AlgorithmSettings(), 4, no_rows, context, lambda *_: None)
+    assert hasty.allowed_s[:3] == [100 / 5, 95 / 4, 60 / 3]
+    assert 0 < hasty.allowed_s[3] < 0.01  # the third took all that was left
+    assert scores.fit_time_s == 101
+
+    (tmp_path / "fold-4.json").unlink()  # taken up again by another process
+    again: Any = Hasty([1])
+    resumed = cross_validate(again, AlgorithmSettings(), 4, no_rows, context, lambda *_: None)
+    assert (again.allowed_s, resumed.fit_time_s) == ([hasty.allowed_s[3]], 101)
+    unlimited: Any = Hasty([1, 1, 1, 1])
+    cross_validate(unlimited, AlgorithmSettings(), 4, no_rows, FitContext(), lambda *_: None)
+    assert unlimited.allowed_s == [None] * 4
