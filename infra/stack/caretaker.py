@@ -81,7 +81,8 @@ def sweep_work(settings: Settings, oldest_s: float = _WORK_S) -> list[Path]:
 def _touched(path: Path) -> float:
     """When something was last written there, in seconds since 1970."""
     inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
-    return max(one.lstat().st_mtime for one in (path, *inside))
+    times: list[float] = [one.lstat().st_mtime for one in (path, *inside)]
+    return max(times)
 
 
 def _removed(path: Path, lock: Path | None) -> bool:
