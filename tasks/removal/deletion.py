@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from mlflow.exceptions import MlflowException
 
 from tasks.data.listed import listed
+from tasks.data.sources.addresses import local_path
 from tasks.errors import NotAllowed, NotFound
 from tasks.train.tags import BEST_RUN_TAG
+from tasks.train.work_folder import KEPT_FILE, RUN_FILE
 from tasks.trainings import records
 from tasks.trainings.records import DELETED, DELETED_TAG, RunFacts
 
@@ -38,12 +40,15 @@ class Doomed:
         nested: Runs below it: the trials of a study, the trainings of a sweep.
         models: Logged models of all these runs, by id, with the place of their files.
         folders: Checkpoints on this host.
+        elsewhere: Folders that users chose for checkpoints, in which none is known to be of these runs:
+            what is there is of others, was moved, or lies on another host.
     """
 
     run: RunFacts
     nested: tuple[RunFacts, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[RunFacts, ...]:
@@ -56,12 +61,17 @@ def doomed(client: MlflowClient, run: RunFacts, work: Path) -> Doomed:
     Args:
         client: MLflow.
         run: The training, study or sweep.
-        work: Folder that trainings keep their checkpoints in.
+        work: Folder that trainings keep their checkpoints in, unless they were told another.
     """
     below = tuple(records.nested(client, run)) if run.is_search else ()
     runs = {one.run_id for one in (run, *below)}
     models = {model: client.get_logged_model(model).artifact_location for model in _models(client, runs)}
-    return Doomed(run, below, models, tuple(_work_folders(work, runs)))
+    folders, elsewhere = list(_work_folders(work, runs)), []
+    for chosen in _chosen_folders(client, (run, *below)):
+        found = list(_work_folders(Path(local_path(chosen)), runs))
+        folders += found
+        elsewhere += [] if found else [chosen]
+    return Doomed(run, below, models, tuple(folders), tuple(elsewhere))
 
 
 def obstacles(
@@ -136,6 +146,10 @@ def listing(what: Doomed, for_good: bool) -> list[str]:
         lines += [f"the files of MLflow run {one.run_id}" for one in what.runs]
         lines += [f"logged model {model} and its files" for model in sorted(what.models)]
         lines += [f"checkpoints in {folder}" for folder in what.folders]
+        lines += [
+            f"not deleted: checkpoints in {folder}, where none is known to be of this training; look there"
+            for folder in what.elsewhere
+        ]
     return lines
 
 
@@ -155,14 +169,14 @@ def delete(client: MlflowClient, what: Doomed, user: str, for_good: bool) -> Non
         if run.lifecycle == "active":
             client.set_tag(run.run_id, DELETED_TAG, note)
     if for_good:
+        for folder in what.folders:  # first: the files of the run say where they are
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.with_suffix(".json").unlink(missing_ok=True)
         for model, place in what.models.items():
             _delete_files(client, place)
             client.delete_logged_model(model)
         for run in what.runs:
             _delete_files(client, run.artifact_uri)
-        for folder in what.folders:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.with_suffix(".json").unlink(missing_ok=True)
     for run in reversed(what.runs):
         if run.lifecycle == "active":
             client.delete_run(run.run_id)
@@ -221,14 +235,23 @@ def _note(run: RunFacts) -> dict[str, Any]:
 
 
 def _work_folders(work: Path, runs: Iterable[str]) -> Iterable[Path]:
-    """Work folders of trainings that left them when they were killed."""
+    """Work folders that trainings left when they were killed, or that keep their checkpoints."""
     wanted = set(runs)
-    for file in sorted(work.glob("*/run.json")):
+    for file in sorted([*work.glob(f"*/{RUN_FILE}"), *work.glob(f"*/{KEPT_FILE}")]):
         try:
             if json.loads(file.read_text()).get("run_id") in wanted:
                 yield file.parent
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             continue
+
+
+def _chosen_folders(client: MlflowClient, runs: Iterable[RunFacts]) -> list[str]:
+    """Folders that the settings of trainings name for checkpoints."""
+    found = []
+    for run in runs:
+        settings = records.settings(client, run) if run.is_training else None
+        found.append(str((settings or {}).get("checkpoint_folder", "")))
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _models(client: MlflowClient, runs: Iterable[str]) -> list[str]:

@@ -28,11 +28,10 @@ from tasks.train.tags import (
 )
 from tasks.train.tracking import TrackedRun, can_be_resumed, tracked_run
 from tasks.train.trainer import Fitted, Trainer
+from tasks.train.work_folder import RUN_FILE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-RUN_FILE = "run.json"
 
 
 def train(

@@ -1,6 +1,7 @@
 """The folder that one training works in: locked while it does, and what is left of it afterwards.
 
-<digest>/        checkpoints and the like, while it runs or after a kill
+<digest>/        checkpoints and the like, while it runs or after a kill; where the user has chosen the
+                 place, checkpoints/ and kept.json, which names the run, stay
 <digest>.lock    held by the process that works there
 <digest>.json    the result, for equal trainings that waited
 """
@@ -20,6 +21,10 @@ from tasks.refs import RunRef
 
 FINISHED_KEPT_S = 24 * 3600
 CHECKPOINTS = "checkpoints"
+RUN_FILE = "run.json"
+"""Names the MLflow run of a training that has not ended."""
+KEPT_FILE = "kept.json"
+"""Names the MLflow run whose checkpoints were kept: another name, since that run is not taken up again."""
 
 
 @contextmanager
@@ -72,9 +77,12 @@ def finished_since(folder: Path, started: datetime | None) -> RunRef | None:
 
 
 def drop(folder: Path, *, keep_checkpoints: bool) -> None:
-    """Remove a work folder; checkpoints stay where the user has chosen their place."""
+    """Remove a work folder; checkpoints stay where the user has chosen their place, with their run's id."""
+    keep = keep_checkpoints and (folder / CHECKPOINTS).is_dir()
+    if keep and (folder / RUN_FILE).is_file():
+        (folder / RUN_FILE).replace(folder / KEPT_FILE)
     for path in list(folder.iterdir()) if folder.is_dir() else ():
-        if keep_checkpoints and path.name == CHECKPOINTS:
+        if keep and path.name in (CHECKPOINTS, KEPT_FILE):
             continue
         if path.is_dir():
             shutil.rmtree(path)
