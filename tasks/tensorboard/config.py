@@ -6,6 +6,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.trainings.config import TrainingId
+
 MOST_RUNS = 50
 
 
@@ -14,15 +16,17 @@ class ViewConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    runs: tuple[str, ...] = Field(
+    runs: tuple[TrainingId, ...] = Field(
         default=(),
         max_length=MOST_RUNS,
-        description="Ids of MLflow runs, as their pages show them; leave empty to see an experiment.",
+        description="MLflow runs or flow runs by their ids, as the list of trainings shows them; leave empty "
+        "to see an experiment.",
     )
     experiment: str = Field(
         default="",
         max_length=250,
-        description=f"Name of an MLflow experiment, to see its {MOST_RUNS} newest runs and those to come.",
+        description=f"Name of an MLflow experiment, to see its {MOST_RUNS} newest runs and those to come, as "
+        "far as they learn from datasets that you see now.",
     )
     idle_hours: float = Field(
         default=4.0, gt=0, le=168, description="Hours without a visit after which the view closes itself."

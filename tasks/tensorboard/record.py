@@ -26,6 +26,8 @@ class ViewRecord(BaseModel):
     title: str
     runs: tuple[str, ...]
     experiment_id: str
+    datasets: tuple[str, ...] | None = None
+    """Datasets whose runs of the experiment may be shown; None for all."""
     idle_hours: float
     tracking_uri: str
     host: str

@@ -12,17 +12,32 @@ from prefect.logging import get_run_logger
 
 from blocks.endpoint_host import EndpointHost
 from blocks.mlflow_server import MlflowServer
+from tasks.data.task import asking_user, open_store
 from tasks.tensorboard.config import ViewConfig
+from tasks.trainings.task import is_flow_run, read_run
 
 
 @task(name="open tensorboard")
 def open_tensorboard(config: ViewConfig, site: str = "local") -> str:
-    """Start a view, or find the one that is open; publishes and returns its address."""
+    """Start a view, or find the one that is open; publishes and returns its address.
+
+    Raises:
+        NotFound: A run or the experiment is not there, or a run is on somebody else's private dataset.
+    """
     from tasks.tensorboard.views import open_view
 
     block = cast(EndpointHost, EndpointHost.load(site))
     client = cast(MlflowServer, MlflowServer.load(site)).client()
-    record = open_view(config, client, _home(block), block.host, block.first_port)
+    runs = tuple(read_run(one, site).run_id if is_flow_run(one) else one for one in config.runs)
+    record = open_view(
+        config.model_copy(update={"runs": runs}),
+        client,
+        _home(block),
+        block.host,
+        block.first_port,
+        tuple(open_store(site).names()),
+        asking_user(),
+    )
     create_link_artifact(
         record.url,
         link_text=record.title,

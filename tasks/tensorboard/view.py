@@ -62,7 +62,9 @@ def main() -> None:
 
     from tasks.tensorboard.export import Export
 
-    export = Export(MlflowClient(record.tracking_uri), place.logs, record.runs, record.experiment_id)
+    export = Export(
+        MlflowClient(record.tracking_uri), place.logs, record.runs, record.experiment_id, record.datasets
+    )
     while True:
         if time.monotonic() - Visits.last > record.idle_hours * 3600:
             _log.info("Nobody has looked for %g hours; the view closes.", record.idle_hours)
@@ -70,7 +72,7 @@ def main() -> None:
         began = time.monotonic()
         try:
             busy = export.update()
-        except Exception as error:  # MLflow is away for a while, or a run was deleted
+        except Exception as error:  # MLflow is away for a while
             _log.warning("The view could not be brought up to date: %s", error)
             busy = False
         time.sleep(max(BUSY_S if busy else QUIET_S, (time.monotonic() - began) / _SHARE))

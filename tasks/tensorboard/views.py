@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from tasks.errors import NotFound, Unavailable
 from tasks.programs import PORTS_TRIED, REPOSITORY, Supervisor, free_port, program_text
 from tasks.tensorboard.config import ViewConfig
+from tasks.tensorboard.export import may_be_shown
 from tasks.tensorboard.record import ViewPlace, ViewRecord, views
 
 if TYPE_CHECKING:
@@ -26,7 +27,15 @@ _ASK_EVERY_S = 0.2
 _LOCK_TIMEOUT_S = 120.0
 
 
-def open_view(config: ViewConfig, client: MlflowClient, home: Path, host: str, first_port: int) -> ViewRecord:
+def open_view(
+    config: ViewConfig,
+    client: MlflowClient,
+    home: Path,
+    host: str,
+    first_port: int,
+    datasets: tuple[str, ...] | None = None,
+    user: str = "",
+) -> ViewRecord:
     """Have TensorBoard show some runs; a view of the same runs that is open already is taken.
 
     Args:
@@ -35,19 +44,23 @@ def open_view(config: ViewConfig, client: MlflowClient, home: Path, host: str, f
         home: Data folder of the stack.
         host: Address to listen on.
         first_port: Lowest port of endpoints; views have those above them.
+        datasets: Datasets whose runs may be shown; None for all.
+        user: Who asks; each has views of their own.
 
     Raises:
-        NotFound: A run or the experiment is not there.
+        NotFound: A run or the experiment is not there, or the run is on none of the datasets.
         Unavailable: The supervisor does not answer, or TensorBoard did not come up.
     """
-    title, runs, experiment_id = _found(config, client)
-    shown = "\n".join([str(client.tracking_uri), experiment_id, *sorted(runs)])
+    title, runs, experiment_id = _found(config, client, datasets)
+    shown = "\n".join([str(client.tracking_uri), user, experiment_id, *sorted(runs)])
     place = ViewPlace(home, f"tensorboard-{hashlib.sha256(shown.encode()).hexdigest()[:8]}")
     place.conf_file.parent.mkdir(parents=True, exist_ok=True)
     with _lock(home):
+        known = datasets if experiment_id else None  # those of given runs were looked at just now
         with suppress(NotFound):
             record = place.read()
-            if record.idle_hours == config.idle_hours and _answers(record):
+            as_asked = (record.idle_hours, record.datasets) == (config.idle_hours, known)
+            if as_asked and _answers(record):
                 return record
         _end(place)
         used = set()
@@ -59,20 +72,39 @@ def open_view(config: ViewConfig, client: MlflowClient, home: Path, host: str, f
             title=title,
             runs=runs,
             experiment_id=experiment_id,
+            datasets=known,
             idle_hours=config.idle_hours,
             tracking_uri=str(client.tracking_uri),
             host=host,
             port=free_port("TensorBoard", host, first_port + PORTS_TRIED, used, "close views"),
         )
-        place.write(record)
-        command = [sys.executable, "-m", "tasks.tensorboard.view", str(place.folder)]
-        environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
-        place.conf_file.write_text(
-            program_text("tensorboard", place.name, command, environment, place.log_file, lasting=False)
-        )
-        Supervisor(home).ensure(place.name)
-        _wait_until_ready(place, record)
+        try:
+            _start(place, record)
+        except BaseException:  # a run that is cancelled as well
+            _undo(place)
+            raise
     return record
+
+
+def _start(place: ViewPlace, record: ViewRecord) -> None:
+    """Write the record, and have the supervisor run the view."""
+    place.write(record)
+    command = [sys.executable, "-m", "tasks.tensorboard.view", str(place.folder)]
+    environment = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    place.conf_file.write_text(
+        program_text("tensorboard", place.name, command, environment, place.log_file, lasting=False)
+    )
+    Supervisor(place.home).ensure(place.name)
+    _wait_until_ready(place, record)
+
+
+def _undo(place: ViewPlace) -> None:
+    """Take away what was begun, as far as the supervisor can be reached."""
+    try:
+        with suppress(Unavailable):
+            _end(place)
+    finally:
+        place.forget()
 
 
 def close_views(home: Path, name: str = "") -> list[str]:
@@ -90,7 +122,9 @@ def close_views(home: Path, name: str = "") -> list[str]:
     return [place.name for place in closing]
 
 
-def _found(config: ViewConfig, client: MlflowClient) -> tuple[str, tuple[str, ...], str]:
+def _found(
+    config: ViewConfig, client: MlflowClient, datasets: tuple[str, ...] | None
+) -> tuple[str, tuple[str, ...], str]:
     """What the view is called, and the runs or the experiment that it shows."""
     if config.experiment:
         experiment = client.get_experiment_by_name(config.experiment)
@@ -104,13 +138,16 @@ def _found(config: ViewConfig, client: MlflowClient) -> tuple[str, tuple[str, ..
     names = []
     for run_id in config.runs:
         try:
-            names.append(client.get_run(run_id).info.run_name or run_id[:8])
+            run = client.get_run(run_id)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
+            run = None
+        if run is None or not may_be_shown(client, run, datasets):
             raise NotFound(
                 f"MLflow has no run {run_id}", where="runs", mend="copy the id from the run's page"
-            ) from error
+            )
+        names.append(run.info.run_name or run_id[:8])
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"TensorBoard: {names[0]}{more}", tuple(dict.fromkeys(config.runs)), ""
 
@@ -137,7 +174,6 @@ def _wait_until_ready(place: ViewPlace, record: ViewRecord) -> None:
             return
         time.sleep(_ASK_EVERY_S)
     state = Supervisor(place.home).state(place.name)
-    _end(place)
     raise Unavailable(
         f"TensorBoard did not answer within {READY_TIMEOUT_S:g} s (its program was {state})",
         where=str(place.log_file),

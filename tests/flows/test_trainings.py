@@ -28,6 +28,7 @@ from blocks.object_store import ObjectStore
 from flows import templates, trainings
 from flows.ingest import ingest_data
 from flows.preprocess import preprocess_data
+from flows.tensorboard import open_tensorboard
 from flows.train import train_model
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, SplitConfig
 from tasks.data.storage.access import DatasetCard
@@ -38,6 +39,7 @@ from tasks.launch.config import CopyConfig, DraftConfig, GroupConfig, StartConfi
 from tasks.refs import Problem, RunRef
 from tasks.removal.config import DeleteConfig, ExperimentConfig
 from tasks.templates.config import TemplateConfig, TemplateData
+from tasks.tensorboard.config import ViewConfig
 from tasks.train.config import TrainConfig
 from tasks.train.tags import FLOW_RUN_TAG, STATUS_TAG
 from tasks.trainings.config import ListConfig, RenameConfig
@@ -330,6 +332,8 @@ def test_trainings_on_private_data_are_not_there_for_others(home: Path) -> None:
         assert trainings.list_trainings(ListConfig(dataset="secret"), SITE) == []
         with pytest.raises(NotFound):
             trainings.copy_training(CopyConfig(training=run.run_id), SITE)
+        with pytest.raises(NotFound, match="MLflow has no run"):
+            open_tensorboard(ViewConfig(runs=(run.run_id,)), SITE)
 
 
 def test_a_training_is_renamed_and_has_up_to_ten_tags(home: Path, mlflow: MlflowClient) -> None:

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from pydantic import ValidationError
 
-from tasks.errors import NotFound
+from tasks.errors import NotFound, Unavailable
 from tasks.programs import Supervisor
 from tasks.tensorboard.config import ViewConfig
 from tasks.tensorboard.events import EventFile, tag
@@ -122,6 +122,72 @@ def test_an_experiment_shows_runs_that_came_later(client: MlflowClient, tmp_path
     assert sorted(folder.name.split()[0] for folder in (tmp_path / "logs").iterdir()) == ["first", "second"]
 
 
+def test_a_run_that_is_gone_keeps_no_other_back(
+    client: MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = _run(client, "some gone", "there", 1, "RUNNING")
+    export = Export(client, tmp_path / "logs", ["0" * 32, run_id])
+    assert export.update(), "the other still runs"
+    client.log_metric(run_id, "train_loss", 0.5, step=2)
+    assert export.update()
+    [folder] = (tmp_path / "logs").iterdir()
+    assert [step for step, _ in _scalars(folder)["loss/train"]] == [1, 2]
+    assert caplog.text.count("could not be brought up to date") == 1
+
+
+def _open_event_files(folder: Path) -> list[Path]:
+    links = Path("/proc/self/fd").iterdir()
+    opened = [link.readlink() for link in links if link.is_symlink()]
+    return [path for path in opened if path.is_relative_to(folder)]
+
+
+def test_event_files_of_ended_runs_are_closed_and_opened_again_with_the_run(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    run_id = _run(client, "resumed", "again", 2, "KILLED")
+    export = Export(client, tmp_path / "logs", [run_id])
+    export.update()
+    assert _open_event_files(tmp_path) == []
+    client.update_run(run_id, status="RUNNING")
+    client.log_metric(run_id, "train_loss", 0.1, step=3)
+    assert export.update()
+    assert len(_open_event_files(tmp_path)) == 1
+    [folder] = (tmp_path / "logs").iterdir()
+    assert [step for step, _ in _scalars(folder)["loss/train"]] == [1, 2, 3]
+
+
+def test_an_experiment_shows_only_runs_on_datasets_that_the_asker_sees(
+    client: MlflowClient, tmp_path: Path
+) -> None:
+    for dataset in ("open", "secret"):
+        search = _run(client, "mixed", f"search on {dataset}", 1)
+        client.set_tag(search, "trainyard.dataset", f"{dataset}@1")
+        client.set_tag(_run(client, "mixed", f"trial on {dataset}", 1), "mlflow.parentRunId", search)
+    circle = _run(client, "mixed", "circle", 1)
+    client.set_tag(circle, "mlflow.parentRunId", circle)
+    client.set_tag(_run(client, "mixed", "orphan", 1), "mlflow.parentRunId", "0" * 32)
+    _run(client, "mixed", "no dataset", 1)
+    experiment = client.get_experiment_by_name("mixed")
+    assert experiment is not None
+    Export(client, tmp_path / "logs", (), experiment.experiment_id, ("open",)).update()
+    shown = {folder.name[:-9] for folder in (tmp_path / "logs").iterdir()}
+    assert shown == {"search on open", "trial on open", "no dataset"}
+
+
+def test_a_view_that_cannot_be_started_leaves_nothing(
+    client: MlflowClient, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise Unavailable("the supervisor went away")
+
+    config = ViewConfig(runs=(_run(client, "unstarted", "x", 1),))
+    monkeypatch.setattr(Supervisor, "ensure", refused)
+    with pytest.raises(Unavailable, match="went away"):
+        open_view(config, client, home, "127.0.0.1", free_port() - 200)
+    assert views(home) == []
+    assert list((home / "supervisor.d").glob("tensorboard-*")) == []
+
+
 def test_a_view_is_opened_once_followed_and_closed(client: MlflowClient, home: Path) -> None:
     run_id = _run(client, "seen", "live", 2, "RUNNING")
     first_port = free_port() - 200
@@ -166,6 +232,12 @@ def test_what_cannot_be_shown_is_refused_in_words(client: MlflowClient, home: Pa
         open_view(ViewConfig(runs=("0" * 32,)), client, home, "127.0.0.1", 3000)
     with pytest.raises(NotFound, match="no experiment named 'nothing'"):
         open_view(ViewConfig(experiment="nothing"), client, home, "127.0.0.1", 3000)
+    secret = _run(client, "private", "hers", 1)
+    client.set_tag(secret, "trainyard.dataset", "secret@1")
+    with pytest.raises(NotFound, match=f"no run {secret}"):
+        open_view(ViewConfig(runs=(secret,)), client, home, "127.0.0.1", 3000, ("iris",), "eve")
+    with pytest.raises(ValidationError, match="runs"):
+        ViewConfig(runs=("../x",))
     with pytest.raises(ValidationError, match="either runs or an experiment"):
         ViewConfig()
     assert views(home) == []
