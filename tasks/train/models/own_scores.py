@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from tasks.errors import InvalidRequest
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -38,11 +40,15 @@ class Scores(BaseModel):
 
         Returns:
             Probabilities float32 `[n, classes]`, or values `[n]` for regression.
+
+        Raises:
+            InvalidRequest: The model answers rows with labels that are no class, or with more or fewer
+                numbers than when it was adopted.
         """
         if self.kind == "values":
             return np.asarray(raw, dtype=np.float32).reshape(len(raw))
         if self.kind == "labels":
-            labels = np.asarray(raw).reshape(len(raw)).astype(np.int64)
+            labels = self._labels(raw)
             scores = np.zeros((len(raw), self.classes), dtype=np.float32)
             scores[np.arange(len(raw)), np.asarray(self.places)[labels]] = 1.0
             return scores
@@ -54,6 +60,29 @@ class Scores(BaseModel):
         if self.kind == "logits":
             own = np.exp(own - own.max(axis=1, keepdims=True))
             own /= own.sum(axis=1, keepdims=True)
+        if own.shape[1] != len(self.places):
+            raise InvalidRequest(
+                f"the model gives {own.shape[1]} numbers for a row; {len(self.places)} were expected",
+                where="output of the model",
+            )
         scores = np.zeros((len(raw), self.classes), dtype=np.float32)
         scores[:, list(self.places)] = own
         return scores
+
+    def _labels(self, raw: NDArray[Any]) -> NDArray[np.int64]:
+        """Numbers of classes int64 `[n]`, all of them within the map."""
+        if np.size(raw) != len(raw):
+            raise InvalidRequest(
+                f"the model gives {np.size(raw) // len(raw)} labels for a row; one was expected",
+                where="output of the model",
+            )
+        labels = np.asarray(raw).reshape(len(raw)).astype(np.int64)
+        unknown = np.unique(labels[(labels < 0) | (labels >= len(self.places))])
+        if len(unknown):
+            raise InvalidRequest(
+                f"the model answers with the label {', '.join(map(str, unknown[:5]))}, which is no class",
+                where="output of the model",
+                allowed=f"0 to {len(self.places) - 1}",
+                mend="let the model number its classes from 0, or answer with probabilities",
+            )
+        return labels

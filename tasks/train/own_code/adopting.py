@@ -398,7 +398,7 @@ def _places(own: tuple[str, ...], outputs: int, classes: tuple[str, ...]) -> tup
     place = {name: index for index, name in enumerate(classes)}
     if all(name in place for name in own):
         return tuple(place[name] for name in own)
-    numbers = [int(name) for name in own if name.isdigit()]
+    numbers = [int(name) for name in own if name.isdecimal()]
     if len(numbers) == len(own) and max(numbers) < len(classes):
         return None if len(own) == len(classes) else tuple(numbers)
     unknown = [name for name in own if name not in place]

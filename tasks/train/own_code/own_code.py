@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,7 +139,7 @@ def fit_own_code(
     assert context.work_folder is not None, "own code needs a work folder"
     place = context.work_folder / "own_code"
     folders = Folders(place / "scratch", place / "checkpoints")
-    artifacts = place / "artifacts"
+    artifacts = artifacts_of(context.work_folder)
     for left in (folders.root, artifacts):  # of an attempt that was killed with its keeper
         remove(left)
     resumed = folders.checkpoints.is_dir() and any(folders.checkpoints.iterdir())
@@ -181,10 +181,16 @@ def fit_own_code(
     except InvalidData as error:
         kept = error if isinstance(error, OwnCodeFailed) else _as_failure(error)
         kept.artifacts = artifacts
-        keep_events(folders, artifacts)
         raise kept from error.__cause__
     finally:
+        with suppress(OSError):
+            keep_events(folders, artifacts)
         remove(folders.root)
+
+
+def artifacts_of(work_folder: Path) -> Path:
+    """Where the output of the code is and what else it left for the run, however it ended."""
+    return work_folder / "own_code" / "artifacts"
 
 
 def _run(

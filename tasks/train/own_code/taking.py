@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.data.read import preprocessing_of, raw_manifest, read_raw_rows
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import InvalidData
+from tasks.errors import InvalidData, InvalidRequest
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext, Metrics, Value
 from tasks.train.bundle import Bundle, TrainedOn
@@ -117,11 +117,14 @@ def _bundle(
     bundle = Bundle.load(folder)  # what is scored here is what will be served
     metrics: Metrics = {}
     for split, given in raw.items():
-        if given.images is not None:
-            predicted = bundle.predict_images(given.images)
-        else:
-            assert given.table is not None
-            predicted = bundle.predict_table(given.table)
+        try:
+            if given.images is not None:
+                predicted = bundle.predict_images(given.images)
+            else:
+                assert given.table is not None
+                predicted = bundle.predict_table(given.table)
+        except InvalidRequest as error:  # of a row that it was not tried on
+            raise NotServed(f"it does not answer rows of the split {split}: {error.what}") from error
         if not np.isfinite(predicted).all():
             raise OwnCodeFailed(
                 "the model gives NaN or infinity for rows of the dataset",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.own_code.config import OwnCode
-from tasks.train.own_code.outcome import OwnCodeFailed, OwnCodeStopped
-from tasks.train.own_code.own_code import check_own_code, fit_own_code
+from tasks.train.own_code.outcome import OwnCodeStopped
+from tasks.train.own_code.own_code import artifacts_of, check_own_code, fit_own_code
 from tasks.train.own_code.source import SourceAccess
 from tasks.train.own_code.taking import NAME
 from tasks.train.resources import Resources
@@ -73,6 +74,8 @@ class OwnCodeTrainer:
 
     def fit(self, run: TrackedRun, context: FitContext, folder: Path) -> Fitted:
         """See `Trainer.fit`."""
+        from mlflow.exceptions import MlflowException
+
         client = run.client
         found = client.get_run(run.run_id)
         variables = {
@@ -92,15 +95,17 @@ class OwnCodeTrainer:
                 mlflow=variables,
                 log=self.log,
             )
-        except OwnCodeFailed as error:
-            if error.artifacts is not None and error.artifacts.is_dir():
-                client.log_artifacts(run.run_id, str(error.artifacts))
-            if isinstance(error, OwnCodeStopped):
+        except Exception as error:
+            # Unavailable: stopped while its packages were installed.
+            if isinstance(error, OwnCodeStopped) or (
+                isinstance(error, Unavailable) and context.should_stop()
+            ):
                 run.ended_as = "aborted"
-            raise
-        except Unavailable:
-            if context.should_stop():  # during the installation of its packages
-                run.ended_as = "aborted"
+            assert context.work_folder is not None
+            left = artifacts_of(context.work_folder)
+            if left.is_dir():
+                with suppress(MlflowException):  # the code's own failure is what is to be told
+                    client.log_artifacts(run.run_id, str(left))
             raise
         recorded = client.get_run(run.run_id).data
         run.stream({k: v for k, v in result.scores.items() if k not in recorded.metrics}, 1)

@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
-from tasks.errors import InvalidData
+from tasks.errors import InvalidData, InvalidRequest
 from tasks.refs import Problem
 from tasks.train import models
 from tasks.train.model_inputs import ShapesInputs, stack_table
@@ -134,6 +134,44 @@ def test_onnx_images_of_each_layout(tmp_path: Path, layout: str, shape: list[Any
     adopted = adopt(find_saved(tmp_path), pictures())
     assert adopted.model.pixels.layout == layout  # type: ignore[attr-defined]
     assert scores(tmp_path, pictures()).argmax(axis=1).tolist() == [0, 1] * 4
+
+
+def labels_of(folder: Path, *first: float) -> None:
+    """Answers labels: the first column in whole numbers, less these."""
+    less = helper.make_tensor("less", TensorProto.FLOAT, [], list(first))
+    nodes = [
+        helper.make_node("Slice", ["x", "from", "to", "axis"], ["c"]),
+        helper.make_node("Sub", ["c", "less"], ["d"]),
+        helper.make_node("Cast", ["d"], ["y"], to=TensorProto.INT64),
+    ]
+    ends = [
+        helper.make_tensor(name, TensorProto.INT64, [1], [value])
+        for name, value in (("from", 0), ("to", 1), ("axis", 1))
+    ]
+    whole = helper.make_tensor_value_info("y", TensorProto.INT64, ["n", 1])
+    onnx(folder, nodes, [floats("x", "n", 4)], [whole], less, *ends)
+
+
+def labelled(values: list[int]) -> Trial:
+    frame = pd.DataFrame(np.zeros((len(values), 4), dtype=np.float32), columns=list("abcd"))
+    frame["a"] = values
+    return replace(table(("p", "q", "r"), np.array(values) % 3), table=frame)
+
+
+def test_onnx_that_answers_labels(tmp_path: Path) -> None:
+    labels_of(tmp_path, 0)
+    assert scores(tmp_path, labelled([0, 1, 2, 2])).argmax(axis=1).tolist() == [0, 1, 2, 2]
+    for first, said in ((-1, "the label 3, which is no class"), (1, "the label -1, which is no class")):
+        labels_of(tmp_path, first)
+        with pytest.raises(NotServed, match=said):
+            adopt(find_saved(tmp_path), labelled([0, 1, 2, 2]))
+
+
+def test_a_label_that_only_a_later_row_shows_is_refused(tmp_path: Path) -> None:
+    labels_of(tmp_path, 0)
+    model: Any = adopt(find_saved(tmp_path), labelled([0, 1, 2, 2])).model
+    with pytest.raises(InvalidRequest, match="the label -2, 7, which is no class"):
+        model.predict(np.array([[-2, 0, 0, 0], [7, 0, 0, 0], [1, 0, 0, 0]], dtype=np.float32))
 
 
 def test_onnx_that_does_not_fit(tmp_path: Path) -> None:

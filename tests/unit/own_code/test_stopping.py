@@ -13,6 +13,7 @@ from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
+from tasks.train.own_code import own_code
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.outcome import OwnCodeFailed
 from tasks.train.own_code.own_code import OwnCodeFit
@@ -74,4 +75,28 @@ def test_the_run_of_code_without_a_model(
     (run,) = client.search_runs([client.get_experiment_by_name("own").experiment_id])
     assert run.data.tags[STATUS_TAG] == status
     assert run.info.status == state
+    assert [one.path for one in client.list_artifacts(run.info.run_id, "own_code")] == ["own_code/output.log"]
+
+
+def test_the_output_is_kept_whatever_goes_wrong_afterwards(
+    store: DatasetStore,
+    measures: DatasetRef,
+    script: Callable[..., OwnCode],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Here the disk is full when the model's bundle is to be written."""
+
+    def full(*given: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(own_code, "take_model", full)
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client.create_experiment("own", artifact_location=str(tmp_path / "artifacts"))
+    config = TrainConfig(own_code=script(SAVE), experiment="own")
+    trainer = OwnCodeTrainer.of(measures, config, store, SourceAccess(), Resources())
+    with pytest.raises(OSError, match="No space left"):
+        train_tracked(measures, config, store, client, tmp_path / "work", trainer=trainer)
+    (run,) = client.search_runs([client.get_experiment_by_name("own").experiment_id])
+    assert run.info.status == "FAILED"
     assert [one.path for one in client.list_artifacts(run.info.run_id, "own_code")] == ["own_code/output.log"]
