@@ -23,7 +23,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from tasks.train.own_code.script import REQUIREMENTS, Import
 
 MOST_KEPT = 10
 MOST_BYTES = 30 * 2**30
+LOOKING_S = 120
 _LOCAL = re.compile(rb"^\s*(-[rce]\b|--(requirement|constraint|editable)\b|[./]|file:)|@\s*(file:|\.)", re.M)
 _PIP_OPTIONS = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--no-color")
 _SAID = 15
@@ -74,12 +75,16 @@ def environment_for(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = environment_key(requirements, source)
     pointer = folder / key
-    with (folder / f"{key}.lock").open("a") as lock:
+    with ExitStack() as stack:
         while True:
+            stack.close()  # an earlier lock of this very process would be waited for
+            lock = stack.enter_context((folder / f"{key}.lock").open("a"))
             _lock(lock.fileno(), fcntl.LOCK_SH, should_stop)
-            if (pointer / "bin" / "python").exists():
+            if _is_there(lock.fileno(), folder / f"{key}.lock") and (pointer / "bin" / "python").exists():
                 break
             _lock(lock.fileno(), fcntl.LOCK_EX, should_stop)
+            if not _is_there(lock.fileno(), folder / f"{key}.lock"):  # swept while this one waited
+                continue
             if not (pointer / "bin" / "python").exists():
                 log(f"Installing {REQUIREMENTS} into an environment of its own; it is kept for the next time")
                 _build(own, folder, key, source, scratch, log, should_stop)
@@ -110,16 +115,23 @@ def sweep(folder: Path, most: int = MOST_KEPT, most_bytes: int = MOST_BYTES) -> 
 
     Those in use stay. Returns the keys of those removed.
     """
-    locks = sorted(folder.glob("*.lock"), key=lambda path: path.stat().st_mtime, reverse=True)
+    used: dict[Path, float] = {}
+    for path in folder.glob("*.lock"):
+        with suppress(FileNotFoundError):  # another sweeper was faster
+            used[path] = path.stat().st_mtime
+    locks = sorted(used, key=used.__getitem__, reverse=True)
     kept_bytes, removed = 0, []
     for place, path in enumerate(locks):
         pointer = path.with_suffix("")
         size_file = pointer.with_suffix(".size")
-        kept_bytes += int(size_file.read_text()) if size_file.exists() else 0
+        with suppress(FileNotFoundError, ValueError):
+            kept_bytes += int(size_file.read_text())
         if place < most and kept_bytes <= most_bytes:
             continue
-        with path.open("a") as lock, suppress(BlockingIOError):
+        with suppress(BlockingIOError, FileNotFoundError), path.open("r+") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_there(lock.fileno(), path):
+                continue
             pointer.unlink(missing_ok=True)
             for built in folder.glob(f"{pointer.name}-*"):
                 remove(built)
@@ -139,16 +151,31 @@ def missing_in(python: Path, imports: tuple[Import, ...]) -> list[Import]:
         "    except Exception: found = None\n"
         "    if found is None: print(n)\n"
     )
-    done = subprocess.run(
-        [str(python), "-P", "-c", program, *names],
-        env=plain_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [str(python), "-P", "-c", program, *names],
+            env=plain_environment(),
+            capture_output=True,
+            text=True,
+            timeout=LOOKING_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"the environment of the code did not say within {LOOKING_S} s what it holds",
+            where=str(python),
+            mend="look for packages in requirements.txt that do work when Python starts; then start it again",
+        ) from None
     lacking = set(done.stdout.split())
     return [needed for needed in imports if needed.module in lacking]
+
+
+def _is_there(file: int, path: Path) -> bool:
+    """Whether an open lock is the one at its path; a sweeper may have removed it, and another made one."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int, kind: int, should_stop: Callable[[], bool]) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import InvalidData
+from tasks.errors import InvalidData, Unavailable
 from tasks.refs import DatasetRef
+from tasks.train.own_code import environment
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.environment import environment_for, environment_key, sweep
 from tasks.train.own_code.own_code import OwnCodeFit
@@ -116,3 +117,32 @@ def test_the_key_is_the_content(tmp_path: Path) -> None:
     before = environment_key(b"-r more.txt", tmp_path)
     (tmp_path / "more.txt").write_text("y")
     assert environment_key(b"-r more.txt", tmp_path) != before
+
+
+def test_who_waits_for_a_lock_that_is_swept_takes_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "key.lock"
+    path.touch()
+    with path.open("a") as waiting:
+        assert environment._is_there(waiting.fileno(), path)
+        path.unlink()
+        assert not environment._is_there(waiting.fileno(), path)
+        path.touch()
+        assert not environment._is_there(waiting.fileno(), path)
+
+
+def test_two_sweepers_at_once(tmp_path: Path) -> None:
+    for _ in range(20):
+        for number in range(30):
+            (tmp_path / f"{number}.lock").touch()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda _: sweep(tmp_path, most=0), range(4)))
+        assert list(tmp_path.glob("*.lock")) == []
+
+
+def test_an_environment_that_hangs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 60\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(environment, "LOOKING_S", 0.2)
+    with pytest.raises(Unavailable, match="did not say within"):
+        environment.missing_in(python, ())
