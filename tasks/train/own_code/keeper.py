@@ -116,6 +116,7 @@ def become_init(spec: dict[str, Any], output: int, status: int, own_proc: bool) 
 
 def become_code(spec: dict[str, Any], output: int) -> None:
     """Turn into the user's program."""
+    checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))  # without namespaces init takes nothing along
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
