@@ -108,9 +108,9 @@ def test_weights_to_start_from_are_looked_up_once_a_training(
     quick = TrainConfig(algorithm="mlp", hyperparameters={"epochs": 1}, experiment="starts")
     looked_up = []
 
-    def find_start(given: str, *rest: Any) -> start.Start:
+    def find_start(given: str, *rest: Any, **named: Any) -> start.Start:
         looked_up.append(given)
-        return found(given, *rest)
+        return found(given, *rest, **named)
 
     found = start.find_start
     monkeypatch.setattr(start, "find_start", find_start)
