@@ -47,10 +47,11 @@ for epoch in range(first, args.num_train_epochs):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    torch.save({"network": network.state_dict(), "epoch": epoch + 1}, checkpoint + ".partial")
+    os.replace(checkpoint + ".partial", checkpoint)
     writer.add_scalar("train/loss", loss.item(), epoch + 1)
     writer.flush()
     print(f"[epoch {epoch + 1}] loss={loss.item():.4f}")
-    torch.save({"network": network.state_dict(), "epoch": epoch + 1}, checkpoint)
 writer.close()
 network.eval()
 torch.onnx.export(
