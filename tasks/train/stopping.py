@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextvars
 import os
+import select
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+ROUND_S = 0.5
 START_S = 2.0
 """A thread that has not begun after this never will."""
 
@@ -35,6 +37,11 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
     # A pipe, and no lock: an exception out of a signal handler may leave a lock of Python's taken.
     ended, end = os.pipe()
 
+    def wait() -> None:
+        # In rounds: the signal may reach another thread, and Python handles it when this one next wakes.
+        while not select.select([ended], [], [], ROUND_S)[0]:
+            pass
+
     def run() -> None:
         begun.append(True)
         try:
@@ -46,14 +53,14 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
 
     try:
         threading.Thread(target=run, name="fit").start()
-        os.read(ended, 1)
+        wait()
     except BaseException:
         asked.append(True)
         deadline = time.monotonic() + START_S
         while not begun and time.monotonic() < deadline:
             time.sleep(0.01)  # the exception came while the thread was being made
         if begun:
-            os.read(ended, 1)
+            wait()
         raise
     finally:
         os.close(ended)
