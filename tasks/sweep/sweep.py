@@ -180,7 +180,6 @@ def _train_all(
                 seed=config.seed,
                 experiment=config.experiment,
                 max_time_s=max(1, int(share_s)),
-                tags={REASON_TAG: next_one.reason[:250]},
             )
             folder = str(work_folder / next_one.algorithm)
             future = _train_one.remote(
@@ -191,7 +190,7 @@ def _train_all(
                 client.tracking_uri,
                 folder,
                 run.run_id,
-                dict(tags or {}),
+                {**(tags or {}), REASON_TAG: next_one.reason[:250]},
             )
             running[future] = next_one.algorithm
         if not running:
