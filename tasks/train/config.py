@@ -51,7 +51,8 @@ class TrainConfig(BaseModel):
         default=None,
         ge=1,
         le=30 * 24 * 3600,
-        description="Longest fitting time in seconds; the best model so far is kept. Empty is no limit.",
+        description="Longest fitting time in seconds; the best model so far is kept. Empty is no limit. "
+        "Fits that are one call of scikit-learn, such as linear models, hear of none.",
     )
     resources: str = Field(
         default="auto",
