@@ -46,9 +46,7 @@ class SmallResNet(NetworkAlgorithm):
 
     name = "small_resnet"
     title = "Small ResNet"
-    summary = (
-        "Ten layers with shortcuts; more accurate than the six-layer CNN, at a third more time an epoch."
-    )
+    summary = "Ten layers with shortcuts; learns in fewer epochs than the six-layer CNN, of more work each."
     problems = frozenset({Problem.IMAGE_CLASSIFICATION})
     Hyperparameters = SmallResNetHyperparameters
     usual_search: ClassVar[dict[str, SearchRange]] = {
