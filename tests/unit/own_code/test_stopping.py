@@ -69,7 +69,7 @@ def test_the_run_of_code_without_a_model(
             tmp_path / "work",
             lambda *progress: None,
             trainer=trainer,
-            should_stop=lambda: "ready" in said,
+            should_stop=lambda: stopped and "ready" in said,
         )
     assert time.monotonic() - began < 50
     (run,) = client.search_runs([client.get_experiment_by_name("own").experiment_id])
