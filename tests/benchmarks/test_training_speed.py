@@ -3,9 +3,9 @@
     pytest -m benchmark tests/benchmarks/test_training_speed.py -s
 
 Same network from the same seed, same rows, batches, epochs and highest learning rate, no augmentation; all
-else is each side's default. Each side is a process of its own, and they take turns, `ROUNDS` times, each with a
-seed of its own; what is reported is the median ratio with its spread, and the mean accuracy. For a trial, TRAINYARD_BENCHMARK_SHARE=0.1 takes a tenth of the
-rows, and TRAINYARD_BENCHMARK_ROUNDS=1 one round.
+else is each side's default. Each side is a process of its own, and they take turns, `ROUNDS` times, each
+with a seed of its own; what is reported is the median ratio with its spread, and the accuracies. For a
+trial, TRAINYARD_BENCHMARK_SHARE=0.1 takes a tenth of the rows, and TRAINYARD_BENCHMARK_ROUNDS=1 one round.
 """
 
 from __future__ import annotations
