@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from tasks.settings import Settings
 
 
-class AssignConfig(BaseModel):
+class AssignConfig(Settings):
     """Who labels what."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     annotators: list[str] = Field(
         min_length=1, max_length=100, description="People who label; the items are split evenly over them."
@@ -40,10 +40,8 @@ class AssignConfig(BaseModel):
         return self
 
 
-class CollectConfig(BaseModel):
+class CollectConfig(Settings):
     """Where the finished labels are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     assignment: str = Field(
         min_length=1, description="Folder of the assignment, as the step that handed the items out gave it."

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -16,15 +14,10 @@ from pydantic import (
 
 from tasks.data.methods import METHODS, PreprocessingMethod
 from tasks.refs import Problem
+from tasks.settings import Settings
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 """Dataset names: safe as one folder name on any file system and as one key segment on S3."""
-
-
-class Settings(BaseModel):
-    """Base of the settings: nothing unknown is taken, nothing changes after construction."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DatasetChoice(Settings):

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tasks.data.config import NAME_PATTERN, Settings
+from tasks.data.config import NAME_PATTERN
 from tasks.refs import Problem
+from tasks.settings import Settings
 
 LayoutName = Literal["label-folders", "labels-csv", "coco", "seg-maps", "table", "text-table"]
 """The layouts of `tasks.data.layouts`, whose modules a form must not load."""

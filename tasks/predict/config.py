@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.settings import Settings
 
 
-class PredictConfig(BaseModel):
+class PredictConfig(Settings):
     """Which model answers for which inputs, and where the answers go."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(min_length=1, max_length=100, description="Registered model to predict with.")
     version: str = Field(
@@ -46,10 +46,8 @@ class PredictConfig(BaseModel):
     )
 
 
-class PredictionResult(BaseModel):
+class PredictionResult(Settings):
     """What batch inference left."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str = Field(description="Folder of the results.")
     model: str

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.settings import Settings
 
 #: A model's name is part of an endpoint's address; MLflow takes no slash and no colon in it.
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
-class RegisterConfig(BaseModel):
+class RegisterConfig(Settings):
     """Which registered model a training becomes a version of."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
         default="",
@@ -26,10 +26,8 @@ class RegisterConfig(BaseModel):
     )
 
 
-class GateConfig(BaseModel):
+class GateConfig(Settings):
     """What a version must reach to replace the champion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_gain: float = Field(
         default=0.0,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from tasks.settings import Settings
 
 #: An endpoint's name is a folder, a process name and a part of file names.
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 
-class ServeConfig(BaseModel):
+class ServeConfig(Settings):
     """How a model is offered to clients."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     endpoint: str = Field(
         default="",

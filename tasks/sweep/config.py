@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tasks.settings import Settings
 from tasks.train import algorithms as catalogue
 from tasks.train.own_tags import Tags
 
 
-class SweepConfig(BaseModel):
+class SweepConfig(Settings):
     """Which algorithms to try and for how long."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     algorithms: list[str] = Field(
         default_factory=list,

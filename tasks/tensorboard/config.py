@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tasks.settings import Settings
 from tasks.trainings.config import TrainingId
 
 MOST_RUNS = 50
 
 
-class ViewConfig(BaseModel):
+class ViewConfig(Settings):
     """Which trainings to open in TensorBoard."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     runs: tuple[TrainingId, ...] = Field(
         default=(),

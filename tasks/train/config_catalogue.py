@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from tasks.refs import Problem
+from tasks.settings import Settings
 
 
-class CatalogueConfig(BaseModel):
+class CatalogueConfig(Settings):
     """Which algorithms to show."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     problem: Problem | None = Field(
         default=None, description="Only algorithms that can learn this; empty shows all."

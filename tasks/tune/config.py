@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tasks.settings import Settings
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Value
 from tasks.train.own_tags import Tags
 
 
-class SearchDimension(BaseModel):
+class SearchDimension(Settings):
     """One hyperparameter to search, and where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1, max_length=100, description="Hyperparameter of the algorithm.")
     kind: Literal["int", "float", "log", "choice"] = Field(
@@ -73,10 +72,8 @@ class SearchDimension(BaseModel):
         return math.floor((self.high - self.low) / step + 1e-9) + 1
 
 
-class TuneConfig(BaseModel):
+class TuneConfig(Settings):
     """What to search, how, and when to end."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     algorithm: str = Field(
         default="auto",

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.refs import Problem
+from tasks.settings import Settings
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """Lowercase letters, digits and inner dashes: fit for a queue, an experiment, a folder and a URL."""
 
 
-class WorkspaceConfig(BaseModel):
+class WorkspaceConfig(Settings):
     """One workspace."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(
         pattern=NAME, description="Name: lowercase letters, digits and dashes, at most 40 characters."
@@ -42,10 +41,8 @@ class WorkspaceConfig(BaseModel):
         return self
 
 
-class JobsConfig(BaseModel):
+class JobsConfig(Settings):
     """Which jobs to list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     workspace: str | None = Field(default=None, description="Only this workspace's jobs; empty for all.")
     user: str | None = Field(default=None, description="Only this user's jobs; empty for everyone's.")

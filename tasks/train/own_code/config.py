@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from tasks.data.config import DatasetChoice
 from tasks.errors import InvalidSettings
+from tasks.settings import Settings
 from tasks.train.algorithms.algorithm import Value
 from tasks.train.metric_names import metric_name
 from tasks.train.own_code.patterns import MetricPattern
@@ -23,13 +24,7 @@ _OURS = ("EM_", "LD_", "PYTHON", "MLFLOW_")
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
 
 
-class OwnCodeSettings(BaseModel):
-    """Base of these settings: frozen, nothing unknown is taken."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ImageInput(OwnCodeSettings):
+class ImageInput(Settings):
     """How pixels become the numbers of a model that says nothing of it: ONNX and scikit-learn on images."""
 
     scale: float = Field(
@@ -50,7 +45,7 @@ class ImageInput(OwnCodeSettings):
     )
 
 
-class Limits(OwnCodeSettings):
+class Limits(Settings):
     """What the code may use; past a limit it is ended, with all processes that it started."""
 
     memory_gib: float | None = Field(
@@ -80,7 +75,7 @@ class Limits(OwnCodeSettings):
     )
 
 
-class OwnCode(OwnCodeSettings):
+class OwnCode(Settings):
     """Code of your own that trains the model, in a process of its own."""
 
     source: str = Field(

@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any, Self
 
 import regex  # like re, and knows time limits
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tasks.settings import Settings
 from tasks.train.metric_names import LONGEST_NAME, metric_name
 
 ANY_NAME = "*"
@@ -23,10 +24,8 @@ class Hangs(Exception):
     """A pattern takes so long on a line that it would hold up the training."""
 
 
-class MetricPattern(BaseModel):
+class MetricPattern(Settings):
     """How one metric stands in the output."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pattern: str = Field(
         min_length=1,
