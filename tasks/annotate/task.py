@@ -10,6 +10,7 @@ from prefect.logging import get_run_logger
 
 from tasks.annotate.config import AssignConfig, CollectConfig
 from tasks.data.task import open_store
+from tasks.markdown import cell, table
 from tasks.refs import DatasetRef
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ def assign_items(ref: DatasetRef, config: AssignConfig, site: str = "local") -> 
 
     assignment = hand_out(open_store(site), ref, config)
     get_run_logger().info("Assigned %d items of %s.", sum(map(len, assignment.items.values())), ref)
-    rows = "\n".join(
-        f"| {name} | {len(items)} | `{assignment.files[name]}` |" for name, items in assignment.items.items()
-    )
+    rows = [
+        (cell(name), len(items), f"`{assignment.files[name]}`") for name, items in assignment.items.items()
+    ]
     create_markdown_artifact(
         f"# Items of {ref.name} to label\n\nFolder: `{assignment.folder}`\n\n"
-        f"| annotator | items | import file |\n| --- | ---: | --- |\n{rows}\n\n"
+        f"{table(['annotator', 'items', 'import file'], rows, right=['items'])}\n\n"
         "For each annotator, make a Label Studio project with the labelling page `labelling.xml`, import "
         "the file, and export as JSON when all is labelled.",
         key="assignment",
@@ -60,12 +61,12 @@ def collect_labels(config: CollectConfig, site: str = "local") -> DatasetRef:
     from tasks.annotate.take_back import take_back
 
     ref, progress = take_back(open_store(site), config)
-    people = "\n".join(f"| {name} | {progress.done[name]} | {of} |" for name, of in progress.of.items())
-    classes = "\n".join(f"| {name} | {count} |" for name, count in progress.counts.items())
+    people = [(cell(name), progress.done[name], of) for name, of in progress.of.items()]
+    classes = [(cell(name), count) for name, count in progress.counts.items()]
     create_markdown_artifact(
         f"# Labels of {ref.name}\n\nNew version: `{ref.version}`\n\n"
-        f"| annotator | done | of |\n| --- | ---: | ---: |\n{people}\n\n"
-        f"| label | items |\n| --- | ---: |\n{classes}\n",
+        f"{table(['annotator', 'done', 'of'], people, right=['done', 'of'])}\n\n"
+        f"{table(['label', 'items'], classes, right=['items'])}\n",
         key="labels",
         description=f"Labels joined into {ref}",
     )

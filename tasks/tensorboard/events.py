@@ -14,6 +14,8 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.text import metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from tasks.markdown import cell, table
+
 SPLITS = ("train", "validation", "test")
 _PREFIXES = {"best": "best", "evaluated": "evaluated", "step": "steps"}
 
@@ -80,5 +82,4 @@ class EventFile:
 
 def settings_table(params: Mapping[str, str]) -> str:
     """A run's parameters as a Markdown table."""
-    rows = [f"| {name} | {value.replace('|', '/')} |" for name, value in sorted(params.items())]
-    return "\n".join(["| setting | value |", "| --- | --- |", *rows])
+    return table(["setting", "value"], [(cell(name), cell(value)) for name, value in sorted(params.items())])

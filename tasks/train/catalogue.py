@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticUndefined
 
+from tasks.markdown import cell, table
 from tasks.refs import Problem
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Algorithm
@@ -155,9 +156,11 @@ def page() -> str:
         of_problem = rows(problem)
         header = [name for name in of_problem[0] if name not in ("problem", "hyperparameters and defaults")]
         parts.append(f"## {problem.value.replace('-', ' ').capitalize()}")
-        lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-        lines += [f"| {' | '.join(_cell(row, name) for name in header)} |" for row in of_problem]
-        parts.append("\n".join(lines))
+        parts.append(
+            table(
+                header, [[f"`{row['algorithm']}`", *(cell(row[n]) for n in header[1:])] for row in of_problem]
+            )
+        )
     parts.append("## Hyperparameters")
     parts.append(
         "An algorithm's own come first, then those of the training loop, where it has one. Their bounds "
@@ -240,7 +243,3 @@ def _value(default: object) -> str:
     if default is None or default is PydanticUndefined:
         return "(empty)"
     return json.dumps(default) if isinstance(default, bool) else f"{default}"
-
-
-def _cell(row: dict[str, str], name: str) -> str:
-    return f"`{row[name]}`" if name == "algorithm" else row[name].replace("|", "\\|")
