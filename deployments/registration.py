@@ -27,6 +27,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
+from blocks.container_image import ContainerImage
 from blocks.dask_cluster import DaskCluster
 from blocks.docs_site import DocsSite
 from blocks.endpoint_host import EndpointHost
@@ -143,7 +144,11 @@ async def _pools(client: PrefectClient) -> None:
 
 
 async def _blocks(client: PrefectClient, settings: Settings) -> None:
-    """Write the blocks of this site; one that somebody has edited stays as they left it."""
+    """Write the blocks of this site; one that somebody has edited stays as they left it.
+
+    Of container images the page Blocks has the form alone: which there are is up to those who use them.
+    """
+    await ContainerImage.aregister_type_and_schema(client=client)
     written: dict[str, str] = await _recall(client, _BLOCKS_VARIABLE) or {}
     for block in local_blocks(settings):
         kind = type(block)

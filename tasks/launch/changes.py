@@ -90,9 +90,10 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def digest(parameters: Mapping[str, Any]) -> str:
-    """Recognises equal parameters."""
-    text = json.dumps(parameters, sort_keys=True, default=str, ensure_ascii=False)
+def digest(parameters: Mapping[str, Any], job_variables: Mapping[str, Any] | None = None) -> str:
+    """Recognises equal parameters, and the same image to run in, where one was chosen."""
+    what = [parameters, job_variables] if job_variables else parameters
+    text = json.dumps(what, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

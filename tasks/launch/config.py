@@ -6,7 +6,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from tasks.trainings.config import NAME_PATTERN, FlowRunId, Settings, TrainingId
+from tasks.containers.reference import IMAGE_HELP
+from tasks.settings import Settings
+from tasks.trainings.config import NAME_PATTERN, FlowRunId, TrainingId
 
 MOST_SETS = 200
 """Trainings that one group may have."""
@@ -55,6 +57,9 @@ class GroupConfig(Settings):
         max_length=100,
         description="Work queue that they wait in: low leaves steps that people start first.",
     )
+    image: str = Field(
+        default="", max_length=500, description=f"{IMAGE_HELP} Empty takes that of the deployment."
+    )
     draft: bool = Field(default=False, description="Only draft them: nothing runs until they are started.")
 
     @model_validator(mode="after")
@@ -70,6 +75,9 @@ class DraftConfig(Settings):
     name: str = Field(default="", max_length=200, description="Name of the draft; empty takes the usual one.")
     queue: str = Field(
         default="default", min_length=1, max_length=100, description="Work queue that it will wait in."
+    )
+    image: str = Field(
+        default="", max_length=500, description=f"{IMAGE_HELP} Empty takes that of the deployment train/step."
     )
 
 
@@ -101,6 +109,7 @@ class CopyConfig(Settings):
         + CHANGES_HELP,
     )
     name: str = Field(default="", max_length=200, description="Name of the copy; empty takes a fitting one.")
+    image: str = Field(default="", max_length=500, description=f"{IMAGE_HELP} Empty takes the original's.")
     draft: bool = Field(default=False, description="Only draft it: it runs when it is started.")
     replace: bool = Field(
         default=False, description="Delete the original, which must be a draft: that is how one is edited."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,14 +22,17 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
 from pydantic import BaseModel, ValidationError
 
-from tasks.data.config import DatasetChoice, IngestConfig
+from tasks.containers.task import image_variables
+from tasks.containers.variables import image_of
+from tasks.data.config import DatasetChoice
 from tasks.data.task import asking_user, open_store
 from tasks.errors import InvalidSettings, NotAllowed, NotFound, TrainyardError, Unavailable
 from tasks.launch import changes as sets
+from tasks.launch import checks
 from tasks.launch.config import CopyConfig, DraftConfig, GroupConfig, StartConfig
-from tasks.refs import USER_TAG, Problem
+from tasks.refs import USER_TAG
 from tasks.train.config import TrainConfig
-from tasks.trainings.config import ListConfig
+from tasks.trainings.config import ListConfig, is_flow_run
 from tasks.trainings.status import DRAFT
 from tasks.trainings.tags import COPY_TAG, GROUP_TAG, SET_TAG
 from tasks.trainings.task import (
@@ -38,7 +41,7 @@ from tasks.trainings.task import (
     find_flow_run,
     flow_runs,
     is_draft,
-    is_flow_run,
+    job_variables_of,
     publish_list,
     read_run,
     require_own,
@@ -69,15 +72,15 @@ def start_group(
     log = get_run_logger()
     expanded = sets.expanded(config)
     with get_client(sync_client=True) as client:
-        deployment, flow = _deployment(client, config.deployment)
-        _require_queue(client, deployment, config.queue)
+        deployment, flow, image = _place(client, config.deployment, config)
         base = sets.merged(deployment.parameters, config.parameters, _given(flow, dataset, training))
         every = _checked(flow, base, expanded, site)
         there = _there(client, config.name)
         started = datetime.now(UTC)
         ids = []
         for number, (changed, parameters) in enumerate(zip(expanded, every, strict=True)):
-            same = there.get(sets.digest(parameters))
+            digest = sets.digest(parameters, image)
+            same = there.get(digest)
             if same is not None:
                 ids.append(str(same.id))
                 continue
@@ -91,7 +94,8 @@ def start_group(
                 else Scheduled(scheduled_time=started + timedelta(milliseconds=number)),
                 tags=_tags(GROUP_TAG + config.name, SET_TAG + sets.said(changed)[:100]),
                 work_queue_name=config.queue,
-                idempotency_key=f"{config.name}:{this_flow_run.id}:{sets.digest(parameters)}",
+                job_variables=image,
+                idempotency_key=f"{config.name}:{this_flow_run.id}:{digest}",
             )
             ids.append(str(made.id))
     kept = {str(run.id) for run in there.values()} & set(ids)
@@ -135,8 +139,7 @@ def draft_training(
 ) -> str:
     """Set a training up without starting it; returns its flow run, in the state Draft."""
     with get_client(sync_client=True) as client:
-        deployment, flow = _deployment(client, TRAIN)
-        _require_queue(client, deployment, config.queue)
+        deployment, flow, image = _place(client, TRAIN, config)
         base = sets.merged(deployment.parameters, _given(flow, dataset, training))
         (parameters,) = _checked(flow, base, [{}], site)
         made = client.create_flow_run_from_deployment(
@@ -146,6 +149,7 @@ def draft_training(
             state=_draft(),
             tags=_tags(),
             work_queue_name=config.queue,
+            job_variables=image,
             idempotency_key=f"draft:{this_flow_run.id}",
         )
     _tell(made, "draft", f"Draft of a training on {dataset.name}: press Resume on its page to start it")
@@ -187,7 +191,7 @@ def copy_training(config: CopyConfig, site: str = "local") -> str:
     """Run a training again with some settings changed, or draft it; returns the new flow run.
 
     The copy of an MLflow run is one training on the very dataset version. The copy of a flow run is a run
-    of the same deployment with the parameters as they were given.
+    of the same deployment with the parameters as they were given. Either runs in the image of the original.
     """
     user = asking_user()
     with get_client(sync_client=True) as client:
@@ -200,11 +204,11 @@ def copy_training(config: CopyConfig, site: str = "local") -> str:
                     mend="copy its MLflow run",
                 )
             base = dict(original.parameters)
-            deployment, flow = _deployment(client, original.deployment_id)
+            deployment, flow, image = _place(client, original.deployment_id, config, original.job_variables)
         else:
             run = read_run(config.training, site)
-            base = train_parameters(client, run, site)
-            deployment, flow = _deployment(client, TRAIN)
+            base = train_parameters(run, site)
+            deployment, flow, image = _place(client, TRAIN, config, job_variables_of(client, run))
         if config.replace:
             if original is None or not is_draft(original):
                 raise NotAllowed(
@@ -213,7 +217,6 @@ def copy_training(config: CopyConfig, site: str = "local") -> str:
                     mend="leave replace off: the original stays",
                 )
             require_own(original, user, "replace")
-        _require_queue(client, deployment, config.queue)
         (parameters,) = _checked(flow, base, [config.changes], site)
         said = sets.said(config.changes)
         made = client.create_flow_run_from_deployment(
@@ -223,12 +226,32 @@ def copy_training(config: CopyConfig, site: str = "local") -> str:
             state=_draft() if config.draft else Scheduled(),
             tags=_tags(COPY_TAG + config.training),
             work_queue_name=config.queue,
+            job_variables=image,
             idempotency_key=f"copy:{this_flow_run.id}",
         )
         if config.replace and original is not None:
             client.delete_flow_run(original.id)
     _tell(made, "copy", f"Copy of {config.training}" + (f" with {said}" if said else ""))
     return str(made.id)
+
+
+def _place(
+    client: SyncPrefectClient,
+    which: str | UUID,
+    config: GroupConfig | DraftConfig | CopyConfig,
+    earlier: Mapping[str, Any] | None = None,
+) -> tuple[DeploymentResponse, Flow[..., Any], dict[str, Any]]:
+    """What is run and where: a deployment that trains, its flow, and the job variables of the image.
+
+    Args:
+        client: Prefect.
+        which: The deployment.
+        config: Names the queue and the image.
+        earlier: Job variables of the flow run that is copied.
+    """
+    deployment, flow = _deployment(client, which)
+    _require_queue(client, deployment, config.queue)
+    return deployment, flow, image_variables(client, deployment, config.image, earlier)
 
 
 def _deployment(client: SyncPrefectClient, which: str | UUID) -> tuple[DeploymentResponse, Flow[..., Any]]:
@@ -291,89 +314,24 @@ def _given(
 def _checked(
     flow: Flow[..., Any], base: Mapping[str, Any], every: Sequence[Mapping[str, Any]], site: str
 ) -> list[dict[str, Any]]:
-    """The parameters of each set, all checked as far as can be without the data.
+    """The parameters of each set, all checked before the first of them is used."""
 
-    Raises:
-        InvalidSettings: Some cannot be run; all that is wrong with any of them is said.
-    """
-    names = list(parameter_schema(flow).properties)
-    faults: list[tuple[int, Mapping[str, Any], Iterable[str]]] = []
-    seen: dict[str, int] = {}
-    files: dict[str, int] = {}
-    result = []
-    look_up = _LookUp(site)
-    for number, changed in enumerate(every, start=1):
+    def valid(parameters: dict[str, Any]) -> Mapping[str, Any]:
         try:
-            parameters = sets.applied(base, changed, names)
-            wrong = _wrong(flow, parameters, look_up)
-        except TrainyardError as error:
-            faults.append((number, changed, [str(error)]))
-            continue
-        twin = seen.setdefault(sets.digest(parameters), number)
-        if twin != number:
-            wrong.append(f"it is the same as set {twin}")
-        output = (parameters.get("training") or {}).get("output")
-        if output and files.setdefault(output, number) != number:
-            wrong.append(f"its model would be written to {output}, like that of set {files[output]}")
-        if wrong:
-            faults.append((number, changed, wrong))
-        result.append(parameters)
-    if len(every) == 1 and faults:
-        raise InvalidSettings("; ".join(faults[0][2]), where=f"parameters of the flow {flow.name}")
-    sets.require_all(faults, len(every))
-    return result
+            return flow.validate_parameters(parameters)
+        except ParameterTypeError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise error.__cause__ from None
+            raise TypeError(str(error)) from None
 
-
-def _wrong(flow: Flow[..., Any], parameters: Mapping[str, Any], look_up: _LookUp) -> list[str]:
-    """What is wrong with the parameters of a flow run; empty if nothing is."""
-    try:
-        valid = flow.validate_parameters(dict(parameters))
-    except TrainyardError as error:  # what the algorithm cannot take
-        return [str(error)]
-    except ParameterTypeError as error:
-        cause = error.__cause__
-        if isinstance(cause, ValidationError):
-            return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in cause.errors()]
-        return [str(error)]
-    except TypeError as error:  # names that the flow does not have, or lacks
-        return [str(error)]
-    training = valid.get("training")
-    if not isinstance(training, TrainConfig) or valid.get("method", "train") != "train":
-        return []
-    if training.own_code is not None:  # its hyperparameters are its own matter
-        return []
-    try:
-        problem, rows = look_up(valid)
-        if problem is not None:
-            training.resolve(problem, rows)
-    except TrainyardError as error:
-        return [str(error)]
-    return []
-
-
-class _LookUp:
-    """The problem and the rows of the data of a flow run; each dataset is looked up once."""
-
-    def __init__(self, site: str) -> None:
-        self.site = site
-        self._known: dict[tuple[str, str], tuple[Problem, int]] = {}
-
-    def __call__(self, valid: Mapping[str, Any]) -> tuple[Problem | None, int]:
-        dataset = valid.get("dataset")
-        if isinstance(dataset, DatasetChoice):
-            key = (dataset.name, dataset.version)
-            if key not in self._known:
-                manifest = open_store(self.site).get(*key)
-                self._known[key] = (manifest.problem, manifest.rows)
-            return self._known[key]
-        data = valid.get("data")
-        return (data.problem, 1) if isinstance(data, IngestConfig) else (valid.get("problem"), 1)
+    names = list(parameter_schema(flow).properties)
+    return checks.checked(flow.name, names, valid, base, every, open_store(site))
 
 
 def _there(client: SyncPrefectClient, group: str) -> dict[str, FlowRun]:
-    """Flow runs of a group that need not be started again, by the digest of their parameters."""
+    """Flow runs of a group that need not be started again, by the digest of their parameters and image."""
     return {
-        sets.digest(run.parameters): run
+        sets.digest(run.parameters, image_of(run.job_variables)): run
         for run in flow_runs(client, tags=[GROUP_TAG + group])
         if run.state is None or not run.state.is_final() or run.state.is_completed()
     }

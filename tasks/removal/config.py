@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from tasks.trainings.config import Settings, TrainingId
+from tasks.settings import Settings
+from tasks.trainings.config import TrainingId
 
 
 class DeleteConfig(Settings):

@@ -55,6 +55,23 @@ class Doomed:
         return (self.run, *self.nested)
 
 
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint that is switched on.
+
+    Attributes:
+        model: The registered model that it serves.
+        alias: The alias that it follows.
+        source: Where the files of the version that it answers with came from, such as `models:/m-…`; empty
+            where it has answered with none yet.
+    """
+
+    name: str
+    model: str
+    alias: str
+    source: str = ""
+
+
 def doomed(client: MlflowClient, run: RunFacts, work: Path) -> Doomed:
     """Find what belongs to a training.
 
@@ -79,7 +96,7 @@ def obstacles(
     what: Doomed,
     live: Sequence[str],
     waiting: Sequence[str],
-    endpoints: Callable[[str], Sequence[str]],
+    endpoints: Sequence[Endpoint],
     templates: Callable[[str], Sequence[str]],
 ) -> list[str]:
     """What is in the way of a deletion, one sentence each, with its mend.
@@ -89,7 +106,7 @@ def obstacles(
         what: What is to go.
         live: Flow runs of it that have not ended, by name.
         waiting: Drafts and other flow runs that are to start from its weights.
-        endpoints: Names the endpoints of a registered model.
+        endpoints: All that are switched on.
         templates: Names the templates that were made from a run.
     """
     found: list[str] = []
@@ -99,13 +116,16 @@ def obstacles(
         found.append(f"it is still running ({names}): stop it, or wait for its end")
     if waiting:
         found.append(f"{listed(list(waiting))} start from its weights: delete those drafts, or wait")
+    sources = {f"models:/{model}" for model in what.models}
+    answering = {one.name for one in endpoints if one.source in sources}
     for run in what.runs:
         for version in records.registered(client, run.run_id).get(run.run_id, []):
-            model = version.partition(" v")[0]
-            served = endpoints(model)
+            of_model = [one for one in endpoints if one.model == version.model]
+            served = [one.name for one in of_model if one.alias in version.aliases or one.name in answering]
+            answering.difference_update(served)
             found.append(
                 f"{_which(what, run)}is the registered model {version}"
-                + (f", which the endpoints {listed(list(served))} serve" if served else "")
+                + (f", which the endpoints {listed(served)} serve" if served else "")
                 + ": "
                 + ("stop them with the flow stop-endpoint, then " if served else "")
                 + "delete that version in MLflow's pages"
@@ -116,6 +136,11 @@ def obstacles(
                 f"{_which(what, run)}is where the templates {listed(list(made))} came from, or start from: "
                 "delete those with the flow delete-template"
             )
+    if answering:  # their version was deleted in MLflow's pages, and no other has taken its place
+        found.append(
+            f"the endpoints {listed(sorted(answering))} answer with its model, though no version of it is "
+            "registered any more: stop them with the flow stop-endpoint, or move their alias"
+        )
     parent = what.run.parent
     if parent:
         search = _found(client, parent)

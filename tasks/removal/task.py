@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -11,32 +13,33 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.logging import get_run_logger
 
 from blocks.endpoint_host import EndpointHost
 from tasks.data.task import asking_user
+from tasks.errors import Damaged, NotFound
 from tasks.home import home
 from tasks.removal.config import DeleteConfig, ExperimentConfig
+from tasks.trainings.config import is_flow_run
 from tasks.trainings.tags import DELETED_TAG, FROM_RUN_TAG
 from tasks.trainings.task import (
-    MOST_FLOW_RUNS,
     PAGE,
     TRAINING_FLOWS,
     find_flow_run,
     find_templates,
     flow_runs,
     is_draft,
-    is_flow_run,
     mlflow_client,
     read_run,
     require_own,
     runs_of,
-    user_of_flow_run,
 )
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.removal.deletion import Endpoint
     from tasks.trainings.records import RunFacts
 
 
@@ -58,17 +61,18 @@ def delete_training(config: DeleteConfig, site: str = "local") -> list[str]:
     mlflow = mlflow_client(site)
     run = read_run(config.training, site)
     user = asking_user()
-    records.require_owner(run, user_of_flow_run(run.flow_run_id), user, "delete")
+    records.require_owner(run, user, "delete")
     what = deletion.doomed(mlflow, run, home() / "work" / "train")
     with get_client(sync_client=True) as client:
         flow_runs = _alone_in(client, what.runs, mlflow)
+        every_template = find_templates(client)
         found = deletion.obstacles(
             mlflow,
             what,
             live=_live(client, {one.flow_run_id for one in what.runs}),
             waiting=_waiting(client, what.runs),
-            endpoints=lambda model: _endpoints(model, site),
-            templates=lambda run_id: _templates_of(client, run_id),
+            endpoints=_endpoints(site),
+            templates=lambda run_id: _templates_of(every_template, run_id),
         )
         artifacts = _artifacts(client, flow_runs) if config.for_good else {}
         lines = deletion.listing(what, config.for_good)
@@ -103,7 +107,7 @@ def restore_training(run_id: str, site: str = "local") -> list[str]:
 
     mlflow = mlflow_client(site)
     run = records.read(mlflow, run_id)
-    records.require_owner(run, user_of_flow_run(run.flow_run_id), asking_user(), "restore")
+    records.require_owner(run, asking_user(), "restore")
     back = deletion.restore(mlflow, run)
     with get_client(sync_client=True) as client:
         for one in flow_runs(client, ids={one.flow_run_id for one in back}):
@@ -164,17 +168,13 @@ def _delete_flow_run(config: DeleteConfig) -> list[str]:
 
 
 def _live(client: SyncPrefectClient, ids: Iterable[str]) -> list[str]:
-    return [run.name for run in flow_runs(client, ids=ids) if run.state and not run.state.is_final()]
+    return [run.name for run in flow_runs(client, ids=ids, live=True)]
 
 
 def _waiting(client: SyncPrefectClient, runs: Sequence[RunFacts]) -> list[str]:
     """Flow runs that have not ended, drafts among them, and are to start from the weights of these runs."""
     going = {run.run_id for run in runs}
-    return [
-        run.name
-        for run in flow_runs(client, most=MOST_FLOW_RUNS)
-        if run.state and not run.state.is_final() and _starts_from(run.parameters) in going
-    ]
+    return [run.name for run in flow_runs(client, live=True) if _starts_from(run.parameters) in going]
 
 
 def _starts_from(parameters: Mapping[str, Any]) -> str:
@@ -205,23 +205,35 @@ def _artifacts(client: SyncPrefectClient, flow_runs: Sequence[FlowRun]) -> dict[
     return found
 
 
-def _templates_of(client: SyncPrefectClient, run_id: str) -> list[str]:
+def _templates_of(every: Sequence[DeploymentResponse], run_id: str) -> list[str]:
     """Templates that were made from a run, or start from its weights."""
     return sorted(
         one.name
-        for one in find_templates(client)
+        for one in every
         if FROM_RUN_TAG + run_id in one.tags or _starts_from(one.parameters) == run_id
     )
 
 
-def _endpoints(model: str, site: str) -> list[str]:
-    from tasks.serve.record import list_records
+def _endpoints(site: str) -> list[Endpoint]:
+    """Endpoints that are switched on, with what they answer with, as each wrote it down."""
+    from tasks.removal.deletion import Endpoint
+    from tasks.serve.record import EndpointPlace, list_records
+    from tasks.serve.versions import VersionStore
 
     try:
         host = cast(EndpointHost, EndpointHost.load(site))
     except ValueError:
         return []  # a site that serves nothing
-    return [one.name for one in list_records(host.home) if one.model == model]
+    found = []
+    for one in list_records(home := os.path.expanduser(host.home)):
+        versions, source = EndpointPlace(home, one.name).versions, ""
+        if one.enabled and versions.is_dir():
+            store = VersionStore(versions, one.model)
+            with suppress(NotFound, Damaged):  # dropped, or being written at this moment
+                source = store.source(store.last_serving() or 0)
+        if one.enabled:
+            found.append(Endpoint(one.name, one.model, one.alias, source))
+    return found
 
 
 def _would_go(lines: Sequence[str], found: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from tasks.data.manifest import pages_folder
 from tasks.data.task import open_store, publish_report
 from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, RunRef, StudyRef
 from tasks.train.config_catalogue import CatalogueConfig
+from tasks.train.pages import run_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -261,11 +262,6 @@ def report_summary(
         description=f"{version}: {found.headline} {summary.value:.4f}, "
         + ("promoted" if decision.promote else "not promoted"),
     )
-
-
-def run_page(tracking_uri: str, experiment_id: str, run_id: str) -> str:
-    """Address of a run's page in MLflow."""
-    return f"{tracking_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def _publish(card: Figure, key: str, description: str, site: str, folder: str = "pictures") -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from tasks.containers.reference import IMAGE_HELP
 from tasks.data.config import NAME_PATTERN as DATASET_PATTERN
-from tasks.trainings.config import NAME_PATTERN, Settings, TrainingId
+from tasks.settings import Settings
+from tasks.trainings.config import NAME_PATTERN, TrainingId
 
 
 class TemplateConfig(Settings):
@@ -17,6 +19,9 @@ class TemplateConfig(Settings):
     )
     description: str = Field(
         default="", max_length=2_000, description="What it is good for; where it came from is added."
+    )
+    image: str = Field(
+        default="", max_length=500, description=f"{IMAGE_HELP} Empty takes that of the training."
     )
     replace: bool = Field(default=False, description="Replace a template of one's own of this name.")
 

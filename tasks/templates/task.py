@@ -14,15 +14,18 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.urls import url_for
 
 from blocks.mlflow_server import MlflowServer
+from tasks.containers.task import image_variables
 from tasks.data.config import IngestConfig
 from tasks.data.task import asking_user, open_store
 from tasks.errors import NotAllowed, NotFound
 from tasks.refs import USER_TAG, DatasetRef, Problem
 from tasks.templates.config import TemplateConfig, TemplateData
+from tasks.train.pages import run_page
 from tasks.trainings.tags import FROM_RUN_TAG, PROBLEM_TAG, TEMPLATE_TAG
 from tasks.trainings.task import (
     TEMPLATE_FLOW,
     find_templates,
+    job_variables_of,
     read_run,
     require_own,
     train_parameters,
@@ -43,11 +46,10 @@ def save_template(config: TemplateConfig, flow: Flow[..., Any], site: str = "loc
 
     Raises:
         NotFound: There is no such training, its dataset is gone, or nothing says where trainings run.
-        InvalidSettings: A template cannot repeat it.
+        InvalidSettings: A template cannot repeat it, or no image is run where trainings are.
         NotAllowed: A template of this name is there.
     """
     from tasks.templates import template
-    from tasks.trainings import listing
 
     server = cast(MlflowServer, MlflowServer.load(site))
     server.client()
@@ -63,13 +65,15 @@ def save_template(config: TemplateConfig, flow: Flow[..., Any], site: str = "loc
                     mend="choose another name, or set replace",
                 )
             require_own(there, user, "replace")
-        settings = train_parameters(client, run, site)["training"]
+        where = _place(client)
+        image = image_variables(client, where, config.image, job_variables_of(client, run))
+        settings = train_parameters(run, site)["training"]
         made = template.made_from(run, settings, open_store(site))
-        about = template.described(run, made, listing.mlflow_page(server.tracking_uri, run))
+        page = run_page(server.tracking_uri, run.experiment_id, run.run_id)
+        about = template.described(run, made, page)
         schema = parameter_schema(flow).model_dump_for_openapi()
         schema["properties"] = {"data": schema["properties"]["data"]}  # the only thing to fill in
         schema["required"] = ["data"]
-        where = _place(client)
         client.create_deployment(
             flow_id=client.create_flow_from_name(flow.name),
             name=config.name,
@@ -81,7 +85,7 @@ def save_template(config: TemplateConfig, flow: Flow[..., Any], site: str = "loc
             tags=[TEMPLATE_TAG, PROBLEM_TAG + made.problem.value, FROM_RUN_TAG + run.run_id, USER_TAG + user],
             work_pool_name=where.work_pool_name,
             work_queue_name=where.work_queue_name,
-            job_variables=where.job_variables,
+            job_variables={**where.job_variables, **image},
             pull_steps=where.pull_steps or [],
         )
     name = f"{TEMPLATE_FLOW}/{config.name}"

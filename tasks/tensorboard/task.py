@@ -14,7 +14,8 @@ from blocks.endpoint_host import EndpointHost
 from blocks.mlflow_server import MlflowServer
 from tasks.data.task import asking_user, open_store
 from tasks.tensorboard.config import ViewConfig
-from tasks.trainings.task import is_flow_run, read_run
+from tasks.trainings.config import is_flow_run
+from tasks.trainings.task import read_run
 
 
 @task(name="open tensorboard")

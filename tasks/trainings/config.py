@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from tasks.settings import Settings
 from tasks.train.own_tags import Tags
 from tasks.trainings.status import Status
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$"
 """Names of groups and templates: lowercase letters, digits and inner dashes, at most 40."""
 
-FlowRunId = Annotated[
-    str,
-    Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"),
-]
+_FLOW_RUN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+FlowRunId = Annotated[str, Field(pattern=f"^{_FLOW_RUN}$")]
 TrainingId = Annotated[
     str,
     Field(
-        pattern=r"^([0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$",
+        pattern=f"^([0-9a-f]{{32}}|{_FLOW_RUN})$",
         description="The MLflow run (32 letters and digits) or the flow run (with dashes), as the list of "
         "trainings shows them.",
     ),
 ]
 
 
-class Settings(BaseModel):
-    """Base of the settings: nothing unknown is taken, nothing changes after construction."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def is_flow_run(identity: str) -> bool:
+    """Whether an id is a flow run's: MLflow writes its ids without dashes."""
+    return re.fullmatch(_FLOW_RUN, identity) is not None
 
 
 class ListConfig(Settings):

@@ -1,26 +1,26 @@
-"""The list of trainings: what Prefect and MLflow know of each, joined, filtered, sorted, one line each."""
+"""The list of trainings: what Prefect and MLflow know of each, joined, filtered and sorted."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import NotFound
-from tasks.markdown import cell, link, number, table
 from tasks.refs import LOCAL_USER, USER_TAG
+from tasks.train.pages import run_page
 from tasks.train.scores import headline
 from tasks.train.tags import ALGORITHM_TAG, ERROR_TAG, OWNER_TAG
 from tasks.trainings.config import ListConfig
 from tasks.trainings.records import RunFacts
-from tasks.trainings.status import STATUSES, Status, status
+from tasks.trainings.status import Status, status
 from tasks.trainings.tags import DELETED_TAG, GROUP_TAG, SET_TAG
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
 _DETAIL = 160
-_LINE = 60
-"""Longest line in a cell, in characters: the page does not break lines of a table."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,33 @@ class Training:
     words: str = field(repr=False)
 
 
+def facts(run: FlowRun, flow: str, page: str, reused: str) -> FlowRunFacts:
+    """What matters of a flow run.
+
+    Args:
+        run: As Prefect has it.
+        flow: Name of its flow.
+        page: Address of its page.
+        reused: The MLflow run whose result it took.
+    """
+    return FlowRunFacts(
+        id=str(run.id),
+        flow=flow,
+        name=run.name,
+        state_type=run.state_type.value if run.state_type else "PENDING",
+        state_name=run.state_name or "",
+        message=(run.state.message or "") if run.state else "",
+        tags=list(run.tags),
+        parameters=run.parameters,
+        due=run.expected_start_time,
+        started=run.start_time,
+        ended=run.end_time,
+        duration_s=run.total_run_time.total_seconds(),
+        page=page,
+        reused=reused,
+    )
+
+
 def joined(
     runs: Sequence[RunFacts],
     flow_runs: Mapping[str, FlowRunFacts],
@@ -121,66 +148,6 @@ def chosen(trainings: Sequence[Training], config: ListConfig) -> list[Training]:
         "best": _rank,
     }
     return sorted(kept, key=orders[config.sort])[: config.limit]
-
-
-def rows(trainings: Sequence[Training]) -> list[dict[str, str]]:
-    """The list as plain rows."""
-    return [
-        {
-            "id": one.id,
-            "name": one.name,
-            "status": one.status,
-            "algorithm": one.algorithm,
-            "dataset": one.dataset,
-            "metric": one.metric,
-            "validation": _score(one.validation),
-            "test": _score(one.test),
-            "started": _moment(one.started),
-            "duration": _duration(one.duration_s),
-            "experiment": one.experiment,
-            "user": one.user,
-            "group": one.group,
-            "detail": one.detail,
-            "flow run": one.flow_run_page,
-            "MLflow run": one.mlflow_page,
-        }
-        for one in trainings
-    ]
-
-
-def render(trainings: Sequence[Training], total: int) -> str:
-    """The list as Markdown, with links.
-
-    Args:
-        trainings: What is shown.
-        total: How many the settings choose, without their limit.
-    """
-    counts = [(word, sum(one.status == word for one in trainings)) for word in STATUSES]
-    said = ", ".join(f"{count} {word}" for word, count in counts if count) or "none"
-    head = ["training", "status", "learned", "validation", "test", "when", "filed under"]
-    lines = [
-        [
-            _lines(
-                cell(one.name),
-                *map(cell, textwrap.wrap(one.detail, _LINE)),
-                ", ".join(
-                    link(text, page)
-                    for text, page in (("flow run", one.flow_run_page), ("MLflow run", one.mlflow_page))
-                    if page
-                ),
-                f"`{one.id}`",
-            ),
-            f"**{one.status}**",
-            _lines(cell(one.algorithm), cell(one.dataset)),
-            _lines(_score(one.validation), cell(one.metric) if one.validation is not None else ""),
-            _lines(_score(one.test), cell(one.metric) if one.test is not None else ""),
-            _lines(_moment(one.started), _duration(one.duration_s)),
-            _lines(cell(one.experiment), cell(one.user), cell(f"group {one.group}") if one.group else ""),
-        ]
-        for one in trainings
-    ]
-    shown = f"{len(trainings)} of {total} trainings" if total > len(trainings) else f"{total} trainings"
-    return f"{shown}: {said}.\n\n" + table(head, lines, right=["validation", "test"])
 
 
 def value_of(tags: Sequence[str], prefix: str) -> str:
@@ -227,7 +194,7 @@ def _of_run(
         duration_s=(ended - run.started_ms) / 1000 if ended else None,
         detail=_first_line(detail),
         flow_run_page=flow_run.page if flow_run else "",
-        mlflow_page=mlflow_page(tracking_uri, run),
+        mlflow_page=run_page(tracking_uri, run.experiment_id, run.run_id),
         words=_words(run.name, algorithm, run.dataset, user, tags, run.own_tags),
     )
 
@@ -266,16 +233,9 @@ def _of_flow_run(flow_run: FlowRunFacts, reused: RunFacts | None, tracking_uri: 
         duration_s=flow_run.duration_s if flow_run.started else None,
         detail=_first_line(detail),
         flow_run_page=flow_run.page,
-        mlflow_page=mlflow_page(tracking_uri, reused) if reused else "",
+        mlflow_page=run_page(tracking_uri, reused.experiment_id, reused.run_id) if reused else "",
         words=_words(flow_run.name, algorithm, dataset, user, flow_run.tags, {}),
     )
-
-
-def mlflow_page(tracking_uri: str, run: RunFacts) -> str:
-    """Address of a run's page in MLflow; empty where MLflow has no pages."""
-    if not tracking_uri.startswith("http"):
-        return ""
-    return f"{tracking_uri.rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
 
 
 def _scores(run: RunFacts) -> tuple[str, bool, float | None, float | None]:
@@ -319,26 +279,3 @@ def _words(
 def _first_line(text: str) -> str:
     line = (text or "").strip().split("\n", 1)[0].removeprefix("Flow run encountered an exception: ")
     return line if len(line) <= _DETAIL else line[: _DETAIL - 1] + "…"
-
-
-def _lines(*parts: str) -> str:
-    """Parts below each other in one cell."""
-    return "<br>".join(part for part in parts if part)
-
-
-def _score(value: float | None) -> str:
-    return "" if value is None else number(value)
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

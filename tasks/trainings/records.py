@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -109,6 +110,18 @@ class RunFacts:
             ) from None
 
 
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    model: str
+    number: str
+    aliases: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.model} v{self.number}" + (f" ({', '.join(self.aliases)})" if self.aliases else "")
+
+
 def read(client: MlflowClient, run_id: str) -> RunFacts:
     """One run, deleted ones as well.
 
@@ -128,15 +141,16 @@ def read(client: MlflowClient, run_id: str) -> RunFacts:
     return _facts(run, client.get_experiment(run.info.experiment_id).name)
 
 
-def trainings(client: MlflowClient, experiment: str = "") -> list[RunFacts]:
-    """The newest trainings, trials and studies left out.
+def trainings(client: MlflowClient, experiment: str = "") -> tuple[list[RunFacts], bool]:
+    """The newest trainings, trials and studies left out; and whether there are older ones besides.
 
     Args:
         client: MLflow.
         experiment: Only this one; empty for all.
     """
-    found = search(client, f"tags.`{ALGORITHM_TAG}` LIKE '%'", experiment=experiment, most=MOST_RUNS)
-    return sorted(found, key=lambda run: run.started_ms, reverse=True)
+    found = search(client, f"tags.`{ALGORITHM_TAG}` LIKE '%'", experiment=experiment, most=MOST_RUNS + 1)
+    found.sort(key=lambda run: run.started_ms, reverse=True)
+    return found[:MOST_RUNS], len(found) > MOST_RUNS
 
 
 def of_flow_run(client: MlflowClient, flow_run_id: str, view: int = ACTIVE) -> list[RunFacts]:
@@ -159,7 +173,7 @@ def search(
         wanted: A filter as MLflow takes it.
         experiment: Name of the only experiment; one that is not there has no runs.
         view: ACTIVE, DELETED or ANY runs.
-        most: Longest answer, newest first in each 500 experiments.
+        most: Runs to find in each 500 experiments, newest first.
     """
     names = {
         one.experiment_id: one.name
@@ -170,41 +184,39 @@ def search(
     found: list[RunFacts] = []
     for start in range(0, len(ids), _EXPERIMENTS_AT_ONCE):
         some = ids[start : start + _EXPERIMENTS_AT_ONCE]
-        for run in pages(
+        runs = pages(
             client.search_runs,
             experiment_ids=some,
             filter_string=wanted,
             run_view_type=view,
             max_results=min(most, _RUNS_AT_ONCE),
             order_by=["attributes.start_time DESC"],
-        ):
-            found.append(_facts(run, names[run.info.experiment_id]))
-            if len(found) >= most:
-                return found
+        )
+        found += [_facts(run, names[run.info.experiment_id]) for run in itertools.islice(runs, most)]
     return found
 
 
-def registered(client: MlflowClient, run_id: str = "") -> dict[str, list[str]]:
-    """Versions of registered models by the run that they came from, such as `digits v3 (champion)`.
+def registered(client: MlflowClient, run_id: str = "") -> dict[str, list[Version]]:
+    """Versions of registered models by the run that they came from.
 
     Args:
         client: MLflow.
-        run_id: Only of this run; empty for all.
+        run_id: Only of this run, with their aliases; empty for all, without.
     """
     wanted = f"run_id = '{run_id}'" if run_id else ""
     aliases: dict[str, Mapping[str, Any]] = {}
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Version]] = {}
     for version in pages(client.search_model_versions, filter_string=wanted, max_results=1_000):
         if version.name not in aliases:
             aliases[version.name] = client.get_registered_model(version.name).aliases if run_id else {}
         named = [alias for alias, number in aliases[version.name].items() if str(number) == version.version]
-        said = f"{version.name} v{version.version}" + (f" ({', '.join(sorted(named))})" if named else "")
-        found.setdefault(version.run_id or "", []).append(said)
+        known = Version(version.name, version.version, tuple(sorted(named)))
+        found.setdefault(version.run_id or "", []).append(known)
     return found
 
 
 def settings(client: MlflowClient, run: RunFacts) -> dict[str, Any] | None:
-    """The settings that a training was started with; None for one from before they were kept."""
+    """The settings that a training was started with; None where they were not kept."""
     if not any(one.path == TRAINING_FILE for one in client.list_artifacts(run.run_id)):
         return None
     import mlflow
@@ -215,19 +227,39 @@ def settings(client: MlflowClient, run: RunFacts) -> dict[str, Any] | None:
     return content
 
 
-def require_owner(run: RunFacts, flow_run_user: str, user: str, act: str) -> None:
+def require_training(run: RunFacts) -> None:
+    """Check that a run is a training, a study or a sweep that is there.
+
+    Raises:
+        NotFound: It is deleted, or something else.
+    """
+    if run.lifecycle != "active":
+        raise NotFound(
+            f"The training {run.name} is deleted",
+            where=f"run {run.run_id}",
+            mend="restore it with the flow restore-training",
+        )
+    if not run.is_training and not run.is_search:
+        raise NotFound(
+            f"The run {run.name} is no training",
+            where=f"run {run.run_id}",
+            allowed="a training, a study or a sweep",
+            mend="take the id from the list of trainings",
+        )
+
+
+def require_owner(run: RunFacts, user: str, act: str) -> None:
     """Check that a training is the user's own.
 
     Args:
         run: The training.
-        flow_run_user: Whose its flow run is; for a training from before runs carried their owner.
         user: Who asks.
         act: What only an owner may do, such as `delete`.
 
     Raises:
         NotAllowed: It is somebody else's.
     """
-    owner = run.tags.get(OWNER_TAG) or flow_run_user or LOCAL_USER
+    owner = run.tags.get(OWNER_TAG) or LOCAL_USER
     if owner != user:
         raise NotAllowed(
             f"The user {user} may not {act} the training {run.name}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -23,9 +24,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
     FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
@@ -34,10 +37,8 @@ from prefect.utilities.urls import url_for
 from blocks.mlflow_server import MlflowServer
 from tasks.data.storage.access import user_of
 from tasks.data.task import asking_user, open_store
-from tasks.errors import InvalidSettings, NotAllowed, NotFound
-from tasks.refs import LOCAL_USER, USER_TAG
-from tasks.train.own_tags import MOST_TAGS
-from tasks.trainings.config import ListConfig, RenameConfig
+from tasks.errors import NotAllowed, NotFound
+from tasks.trainings.config import ListConfig, RenameConfig, is_flow_run
 from tasks.trainings.status import DRAFT
 from tasks.trainings.tags import GROUP_TAG, TEMPLATE_TAG
 
@@ -73,36 +74,22 @@ def rename_training(config: RenameConfig, site: str = "local") -> str:
         InvalidSettings: It would have more than ten tags of its own.
     """
     from tasks.trainings import records
+    from tasks.trainings.renaming import rename
 
-    mlflow = mlflow_client(site)
     run = read_run(config.training, site)
-    records.require_owner(run, user_of_flow_run(run.flow_run_id), asking_user(), "rename")
-    kept = {**run.own_tags, **config.tags}
-    if len([name for name, value in kept.items() if value]) > MOST_TAGS:
-        raise InvalidSettings(
-            f"The training would have {len(kept)} tags of its own",
-            where=f"run {run.run_id}",
-            allowed=f"up to {MOST_TAGS}",
-            mend="take some away, with an empty value",
-        )
-    if config.name:
-        mlflow.update_run(run.run_id, name=config.name)
-    if config.description is not None:
-        mlflow.set_tag(run.run_id, records.NOTE_TAG, config.description)
-    for name, value in config.tags.items():
-        if value:
-            mlflow.set_tag(run.run_id, name, value)
-        elif name in run.own_tags:
-            mlflow.delete_tag(run.run_id, name)
-    return config.name or run.name
+    records.require_owner(run, asking_user(), "rename")
+    return rename(mlflow_client(site), run, config)
 
 
 def publish_list(config: ListConfig, site: str, key: str = "trainings") -> list[dict[str, str]]:
-    from tasks.trainings import listing, records
+    from tasks.trainings import list_page, listing, records
 
     server = cast(MlflowServer, MlflowServer.load(site))
     mlflow = server.client()
-    runs = records.trainings(mlflow)
+    runs, older = records.trainings(mlflow)
+    if older and config.experiment:
+        own, older = records.trainings(mlflow, config.experiment)
+        runs = list({run.run_id: run for run in (*runs, *own)}.values())
     with get_client(sync_client=True) as client:
         flow_runs = _flow_run_facts(client, runs, config.group)
     store = open_store(site)
@@ -113,8 +100,9 @@ def publish_list(config: ListConfig, site: str, key: str = "trainings") -> list[
     fitting = listing.chosen(every, config.model_copy(update={"limit": len(every) or 1}))
     shown = fitting[: config.limit]
     about = f"group {config.group}" if key == "group" else f"{len(fitting)} trainings"
-    create_markdown_artifact(listing.render(shown, len(fitting)), key=key, description=about)
-    return listing.rows(shown)
+    whole = not older and len(flow_runs) < MOST_FLOW_RUNS
+    create_markdown_artifact(list_page.render(shown, len(fitting), whole), key=key, description=about)
+    return list_page.rows(shown)
 
 
 def flow_runs(
@@ -122,6 +110,7 @@ def flow_runs(
     *,
     tags: Sequence[str] = (),
     ids: Iterable[str] | None = None,
+    live: bool = False,
     most: int = 10**6,
 ) -> list[FlowRun]:
     """Flow runs that train, newest first, those left out that a schedule has planned for later.
@@ -130,6 +119,7 @@ def flow_runs(
         client: Prefect.
         tags: Only with all these tags.
         ids: Only these; what is no id is passed over.
+        live: Only those that have not ended, drafts among them.
         most: Longest answer.
     """
     trains = FlowFilter(name=FlowFilterName(any_=list(TRAINING_FLOWS)))
@@ -143,6 +133,9 @@ def flow_runs(
         wanted = FlowRunFilter(
             id=FlowRunFilterId(any_=chunk) if chunk else None,
             tags=FlowRunFilterTags(all_=list(tags)) if tags else None,
+            state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=list(TERMINAL_STATES)))
+            if live
+            else None,
             expected_start_time=None
             if chunk
             else FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) + timedelta(minutes=1)),
@@ -166,7 +159,7 @@ def _flow_run_facts(
     client: SyncPrefectClient, runs: Sequence[RunFacts], group: str
 ) -> dict[str, FlowRunFacts]:
     """Flow runs that train, and those behind MLflow runs, by id."""
-    from tasks.trainings.listing import FlowRunFacts
+    from tasks.trainings.listing import facts
 
     found = {
         str(run.id): run
@@ -187,22 +180,7 @@ def _flow_run_facts(
     ]
     reused = _reused(client, completed)
     return {
-        key: FlowRunFacts(
-            id=key,
-            flow=names.get(run.flow_id, ""),
-            name=run.name,
-            state_type=run.state_type.value if run.state_type else "PENDING",
-            state_name=run.state_name or "",
-            message=(run.state.message or "") if run.state else "",
-            tags=list(run.tags),
-            parameters=run.parameters,
-            due=run.expected_start_time,
-            started=run.start_time,
-            ended=run.end_time,
-            duration_s=run.total_run_time.total_seconds(),
-            page=url_for("flow-run", run.id) or "",
-            reused=reused.get(key, ""),
-        )
+        key: facts(run, names.get(run.flow_id, ""), url_for("flow-run", run.id) or "", reused.get(key, ""))
         for key, run in found.items()
     }
 
@@ -234,17 +212,6 @@ def is_draft(run: FlowRun) -> bool:
     return run.state_type is StateType.PAUSED and run.state_name == DRAFT
 
 
-def is_flow_run(identity: str) -> bool:
-    """Whether an id is a flow run's: MLflow writes its ids without dashes."""
-    if "-" not in identity:
-        return False
-    try:
-        UUID(identity)
-    except ValueError:
-        return False
-    return True
-
-
 def require_own(what: FlowRun | DeploymentResponse, user: str, act: str) -> None:
     owner = user_of(what.tags)
     if owner != user:
@@ -255,14 +222,15 @@ def require_own(what: FlowRun | DeploymentResponse, user: str, act: str) -> None
         )
 
 
-def user_of_flow_run(flow_run_id: str) -> str:
-    """Whose a flow run is, as far as it is still known."""
-    from tasks.trainings.listing import value_of
-
-    with get_client(sync_client=True) as client:
-        for run in flow_runs(client, ids=[flow_run_id]):
-            return value_of(run.tags, USER_TAG)
-    return LOCAL_USER
+def job_variables_of(client: SyncPrefectClient, run: RunFacts) -> dict[str, Any]:
+    """The job variables that the flow run behind a training ran with, as far as it is still known."""
+    found: dict[str, Any] = {}
+    for flow_run in flow_runs(client, ids=[run.flow_run_id]):
+        if flow_run.deployment_id is not None:
+            with suppress(ObjectNotFound):
+                found |= client.read_deployment(flow_run.deployment_id).job_variables
+        found |= flow_run.job_variables or {}
+    return found
 
 
 def find_templates(client: SyncPrefectClient) -> list[DeploymentResponse]:
@@ -312,19 +280,7 @@ def read_run(identity: str, site: str) -> RunFacts:
         run = found[0]
     else:
         run = records.read(mlflow_client(site), identity)
-    if run.lifecycle != "active":
-        raise NotFound(
-            f"The training {run.name} is deleted",
-            where=f"run {run.run_id}",
-            mend="restore it with the flow restore-training",
-        )
-    if not run.is_training and not run.is_search:
-        raise NotFound(
-            f"The run {run.name} is no training",
-            where=f"run {run.run_id}",
-            allowed="a training, a study or a sweep",
-            mend="take the id from the list of trainings",
-        )
+    records.require_training(run)
     store = open_store(site)
     name = run.dataset.partition("@")[0]
     if name in set(store.all_names()) - set(store.names()):
@@ -332,7 +288,7 @@ def read_run(identity: str, site: str) -> RunFacts:
     return run
 
 
-def train_parameters(client: SyncPrefectClient, run: RunFacts, site: str) -> dict[str, Any]:
+def train_parameters(run: RunFacts, site: str) -> dict[str, Any]:
     """The parameters of the flow `train` that make this training again.
 
     Raises:
@@ -348,10 +304,6 @@ def train_parameters(client: SyncPrefectClient, run: RunFacts, site: str) -> dic
         )
     ref = run.dataset_ref()
     settings = records.settings(mlflow_client(site), run)
-    if settings is None:  # from before they were kept beside the run
-        for flow_run in flow_runs(client, ids=[run.flow_run_id]):
-            if run.parent == "" and flow_run.parameters.get("method", "train") == "train":
-                settings = flow_run.parameters.get("training", {})
     if settings is None:
         raise NotFound(
             f"The settings of the training {run.name} were not kept",
@@ -359,4 +311,6 @@ def train_parameters(client: SyncPrefectClient, run: RunFacts, site: str) -> dic
             mend="train again",
         )
     own = {**settings, "output": ""}  # that file is written, and is not written over
+    if run.parent:  # its share of a sweep's time; by itself it has no such bound
+        own["max_time_s"] = None
     return {"dataset": {"name": ref.name, "version": ref.version}, "training": own, "site": site}

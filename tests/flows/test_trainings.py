@@ -25,7 +25,7 @@ from blocks.docs_site import DocsSite
 from blocks.endpoint_host import EndpointHost
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
-from flows import templates, trainings
+from flows import drafts, groups, removal, templates, trainings
 from flows.ingest import ingest_data
 from flows.preprocess import preprocess_data
 from flows.tensorboard import open_tensorboard
@@ -38,10 +38,13 @@ from tasks.launch import task as launch_stage
 from tasks.launch.config import CopyConfig, DraftConfig, GroupConfig, StartConfig
 from tasks.refs import Problem, RunRef
 from tasks.removal.config import DeleteConfig, ExperimentConfig
+from tasks.serve.registry import Registry
+from tasks.serve.versions import VersionStore
 from tasks.templates.config import TemplateConfig, TemplateData
 from tasks.tensorboard.config import ViewConfig
 from tasks.train.config import TrainConfig
 from tasks.train.tags import FLOW_RUN_TAG, STATUS_TAG
+from tasks.trainings import records
 from tasks.trainings.config import ListConfig, RenameConfig
 from tests.helpers.serving_stack import MlflowProcess
 from tests.helpers.trained import iris_dataset
@@ -125,12 +128,18 @@ def _of(run_id: str, **listing: Any) -> dict[str, str]:
     return {row["id"]: row for row in trainings.list_trainings(ListConfig(**listing), SITE)}[run_id]
 
 
+def _page(key: str) -> str:
+    page = Artifact.get(key)
+    assert page is not None
+    return str(page.data)
+
+
 def test_a_group_queues_in_order_and_again_adds_only_what_it_lacks(
     home: Path, prefect: SyncPrefectClient
 ) -> None:
     config = GroupConfig(name="rates", grid={"algorithm": ["mlp", "random_forest"], "seed": [0, 1]})
     with tags("user:ada", "other"):
-        ids = trainings.start_group(config, IRIS, TrainConfig(), SITE)
+        ids = groups.start_group(config, IRIS, TrainConfig(), SITE)
     runs = {str(run.id): run for run in _group(prefect, "rates")}
     assert [runs[one].parameters["training"]["algorithm"] for one in ids] == ["mlp"] * 2 + [
         "random_forest"
@@ -142,26 +151,24 @@ def test_a_group_queues_in_order_and_again_adds_only_what_it_lacks(
     carried = {"user:ada", "group:rates"}
     assert all(carried <= set(run.tags) and "other" not in run.tags for run in runs.values())
     assert {row["status"] for row in trainings.list_trainings(ListConfig(group="rates"), SITE)} == {"pending"}
-    page = Artifact.get("group")
-    assert page is not None
-    assert "4 pending" in str(page.data)
+    assert "4 pending" in _page("group")
 
     _end(prefect, ids[0], StateType.COMPLETED)
     _end(prefect, ids[1], StateType.FAILED)
     more = config.model_copy(update={"grid": {**config.grid, "seed": [0, 1, 2]}})
-    again = trainings.start_group(more, IRIS, TrainConfig(), SITE)
+    again = groups.start_group(more, IRIS, TrainConfig(), SITE)
     assert (again[0], again[3:5]) == (ids[0], ids[2:4])  # succeeded, and still waiting
     assert again[1] != ids[1]  # failed: once more
     assert len(_group(prefect, "rates")) == 4 + 1 + 2
 
     with tags("user:eve"), pytest.raises(NotAllowed):
-        trainings.stop_group("rates", SITE)
+        groups.stop_group("rates", SITE)
     with tags("user:ada"):
-        assert set(trainings.stop_group("rates", SITE)) >= set(ids[2:4])
+        assert set(groups.stop_group("rates", SITE)) >= set(ids[2:4])
     words = [row["status"] for row in trainings.list_trainings(ListConfig(group="rates"), SITE)]
     assert sorted(words) == ["aborted"] * 5 + ["failed", "succeeded"]
     with pytest.raises(NotFound, match="no group nowhere"):
-        trainings.stop_group("nowhere", SITE)
+        groups.stop_group("nowhere", SITE)
 
 
 def test_one_flow_run_never_starts_a_set_twice(home: Path, prefect: SyncPrefectClient) -> None:
@@ -193,7 +200,7 @@ def test_a_group_with_faults_says_all_of_them_and_starts_nothing(
         ),
     )
     with pytest.raises(InvalidSettings) as told:
-        trainings.start_group(faulty, IRIS, TrainConfig(), SITE)
+        groups.start_group(faulty, IRIS, TrainConfig(), SITE)
     for part in (
         "5 of 6 sets",
         "'learning_rate' is -1",
@@ -204,13 +211,11 @@ def test_a_group_with_faults_says_all_of_them_and_starts_nothing(
     ):
         assert part in str(told.value)
     with pytest.raises(NotFound, match=r"no work queue fast.*Allowed: default, low"):
-        trainings.start_group(
-            GroupConfig(name="faulty", sets=({"seed": 1},), queue="fast"), IRIS, QUICK, SITE
-        )
+        groups.start_group(GroupConfig(name="faulty", sets=({"seed": 1},), queue="fast"), IRIS, QUICK, SITE)
     with pytest.raises(InvalidSettings, match="trains nothing"):
-        trainings.start_group(GroupConfig(name="faulty", sets=({},), deployment="ingest/step"), site=SITE)
+        groups.start_group(GroupConfig(name="faulty", sets=({},), deployment="ingest/step"), site=SITE)
     with pytest.raises(NotFound, match=r"Allowed: .*train/step"):
-        trainings.start_group(GroupConfig(name="faulty", sets=({},), deployment="train/none"), site=SITE)
+        groups.start_group(GroupConfig(name="faulty", sets=({},), deployment="train/none"), site=SITE)
     assert _group(prefect, "faulty") == []
 
 
@@ -218,42 +223,40 @@ def test_a_draft_waits_until_it_is_started_and_is_edited_by_a_copy(
     home: Path, prefect: SyncPrefectClient
 ) -> None:
     with tags("user:ada"):
-        draft = trainings.draft_training(IRIS, QUICK, DraftConfig(name="mine"), SITE)
+        draft = drafts.draft_training(IRIS, QUICK, DraftConfig(name="mine"), SITE)
         assert _of(draft)["status"] == "draft"
         with pytest.raises(InvalidSettings, match="did you mean 'epochs'"):
-            trainings.copy_training(
-                CopyConfig(training=draft, changes={"algorithm": "mlp", "epoch": 2}), SITE
-            )
-        edited = trainings.copy_training(
+            drafts.copy_training(CopyConfig(training=draft, changes={"algorithm": "mlp", "epoch": 2}), SITE)
+        edited = drafts.copy_training(
             CopyConfig(training=draft, changes={"seed": 9}, draft=True, replace=True), SITE
         )
     run = prefect.read_flow_run(edited)
     assert (run.state_name, run.parameters["training"]["seed"]) == ("Draft", 9)
     assert run.next_scheduled_start_time is None  # what a worker looks for
     with pytest.raises(NotFound, match="no flow run"):
-        trainings.start_training(StartConfig(drafts=(draft,)))  # replaced
+        drafts.start_training(StartConfig(drafts=(draft,)))  # replaced
 
     with tags("user:eve"), pytest.raises(NotAllowed, match="its owner ada"):
-        trainings.start_training(StartConfig(drafts=(edited,)))
+        drafts.start_training(StartConfig(drafts=(edited,)))
     with tags("user:ada"):
-        assert trainings.start_training(StartConfig(drafts=(edited,))) == [edited]
+        assert drafts.start_training(StartConfig(drafts=(edited,))) == [edited]
     state = prefect.read_flow_run(edited).state
     assert state is not None
     assert state.type is StateType.SCHEDULED
     assert _of(edited)["status"] == "pending"
     with tags("user:ada"), pytest.raises(NotAllowed, match="no draft"):
-        trainings.start_training(StartConfig(drafts=(edited,)))
+        drafts.start_training(StartConfig(drafts=(edited,)))
     with tags("user:ada"), pytest.raises(NotAllowed, match="stop it, or wait"):
-        trainings.delete_training(DeleteConfig(training=edited), SITE)
+        removal.delete_training(DeleteConfig(training=edited), SITE)
 
 
 def test_a_group_can_be_drafted_started_and_its_drafts_deleted(
     home: Path, prefect: SyncPrefectClient
 ) -> None:
     config = GroupConfig(name="drafted", grid={"seed": [1, 2, 3]}, draft=True)
-    one, two, three = trainings.start_group(config, IRIS, QUICK, SITE)
-    assert trainings.delete_training(DeleteConfig(training=three), SITE)[0].startswith("draft drafted 3")
-    assert trainings.start_training(StartConfig(group="drafted")) == [one, two]
+    one, two, three = groups.start_group(config, IRIS, QUICK, SITE)
+    assert removal.delete_training(DeleteConfig(training=three), SITE)[0].startswith("draft drafted 3")
+    assert drafts.start_training(StartConfig(group="drafted")) == [one, two]
     assert {run.state_name for run in _group(prefect, "drafted")} == {"Resuming"}
 
 
@@ -261,7 +264,7 @@ def test_a_copy_of_a_run_is_on_its_very_version_and_a_copy_of_a_flow_run_as_it_w
     home: Path, mlflow: MlflowClient, prefect: SyncPrefectClient
 ) -> None:
     run = _trained(seed=1)
-    copy = trainings.copy_training(
+    copy = drafts.copy_training(
         CopyConfig(training=run.run_id, changes={"seed": 2, "max_iterations": 50}), SITE
     )
     parameters = prefect.read_flow_run(copy).parameters
@@ -269,15 +272,15 @@ def test_a_copy_of_a_run_is_on_its_very_version_and_a_copy_of_a_flow_run_as_it_w
     assert parameters["training"]["seed"] == 2
     assert parameters["training"]["hyperparameters"]["max_iterations"] == 50
 
-    of_copy = trainings.copy_training(CopyConfig(training=copy, changes={"max_iterations": None}), SITE)
+    of_copy = drafts.copy_training(CopyConfig(training=copy, changes={"max_iterations": None}), SITE)
     again = prefect.read_flow_run(of_copy)
     assert again.parameters["training"]["hyperparameters"] == {}
     assert f"copy-of:{copy}" in again.tags
     with pytest.raises(NotFound, match="MLflow has no run"):
-        trainings.copy_training(CopyConfig(training="0" * 32), SITE)
+        drafts.copy_training(CopyConfig(training="0" * 32), SITE)
     flow_run = mlflow.get_run(run.run_id).data.tags[FLOW_RUN_TAG]
     with pytest.raises(NotAllowed, match="not started by a deployment"):
-        trainings.copy_training(CopyConfig(training=flow_run), SITE)
+        drafts.copy_training(CopyConfig(training=flow_run), SITE)
 
 
 def test_the_list_has_every_training_once_with_its_status_and_scores(
@@ -311,6 +314,18 @@ def test_the_list_has_every_training_once_with_its_status_and_scores(
     assert len(listed(limit=1)) == 1
     assert listed(user="nobody") == []
 
+    assert "Only the newest" not in _page("trainings")
+
+
+def test_a_list_that_has_not_looked_at_all_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = _trained(seed=21, experiment="cut"), _trained(seed=22, experiment="cut")
+    _trained(seed=23, experiment="elsewhere")
+    monkeypatch.setattr(records, "MOST_RUNS", 1)
+    ids = {row["id"] for row in trainings.list_trainings(ListConfig(experiment="cut"), SITE)}
+    assert second.run_id in ids  # the newest of the experiment, though one elsewhere is newer
+    assert first.run_id not in ids
+    assert "Only the newest 1 were looked through" in _page("trainings")
+
 
 def test_a_result_from_the_cache_is_a_line_that_names_the_run_it_came_from(home: Path) -> None:
     run = _trained(seed=4, experiment="reused")
@@ -331,7 +346,7 @@ def test_trainings_on_private_data_are_not_there_for_others(home: Path) -> None:
     with tags("user:eve"):
         assert trainings.list_trainings(ListConfig(dataset="secret"), SITE) == []
         with pytest.raises(NotFound):
-            trainings.copy_training(CopyConfig(training=run.run_id), SITE)
+            drafts.copy_training(CopyConfig(training=run.run_id), SITE)
         with pytest.raises(NotFound, match="MLflow has no run"):
             open_tensorboard(ViewConfig(runs=(run.run_id,)), SITE)
 
@@ -366,34 +381,43 @@ def test_a_training_in_use_is_not_deleted_and_the_mend_is_said(home: Path, mlflo
     record.parent.mkdir(parents=True)
     place = {"host": "127.0.0.1", "port": 1, "url": "", "tracking_uri": "", "created_at": ""}
     secret = {"token_file": "", "token_sha256": ""}
-    record.write_text(
-        json.dumps({"name": "roses", "model": "flowers", "alias": "champion", **place, **secret})
-    )
+    roses = {"name": "roses", "model": "flowers", "alias": "champion", **place, **secret}
+    record.write_text(json.dumps(roses))
     assert _of(run.run_id)["status"] == "published"
     with tags("user:ada"):
         with pytest.raises(
             NotAllowed, match=r"flowers v1 \(champion\), which the endpoints roses serve.*delete"
         ):
-            trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
-        tried = trainings.delete_training(DeleteConfig(training=run.run_id, dry_run=True), SITE)
+            removal.delete_training(DeleteConfig(training=run.run_id), SITE)
+        tried = removal.delete_training(DeleteConfig(training=run.run_id, dry_run=True), SITE)
     assert tried[0].startswith(f"MLflow run {run.run_id}")
     assert any(line.startswith("in the way: it is the registered model flowers v1") for line in tried)
+    with Registry(str(mlflow.tracking_uri)) as registry:  # as the endpoint's process does it
+        versions = VersionStore(record.parent / "versions", "flowers")
+        versions.place(registry.version_of("flowers", "champion"), registry)
+        versions.mark_serving(1)
     mlflow.delete_model_version("flowers", "1")
     assert _of(run.run_id)["status"] == "succeeded"
+    with tags("user:ada"):
+        with pytest.raises(NotAllowed, match=r"the endpoints roses answer with its model.*stop-endpoint"):
+            removal.delete_training(DeleteConfig(training=run.run_id), SITE)
+        record.write_text(json.dumps({**roses, "enabled": False}))  # what stopping it writes
+        tried = removal.delete_training(DeleteConfig(training=run.run_id, dry_run=True), SITE)
+    assert not any(line.startswith("in the way") for line in tried)
 
     with tags("user:ada"):
-        onward = QUICK.model_copy(update={"start_from": run.run_id})
-        draft = trainings.draft_training(IRIS, onward, DraftConfig(name="onward"), SITE)
+        onward = TrainConfig(algorithm="mlp", start_from=run.run_id)
+        draft = drafts.draft_training(IRIS, onward, DraftConfig(name="onward"), SITE)
         with pytest.raises(NotAllowed, match="onward start from its weights"):
-            trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
-        trainings.delete_training(DeleteConfig(training=draft), SITE)
+            removal.delete_training(DeleteConfig(training=run.run_id), SITE)
+        removal.delete_training(DeleteConfig(training=draft), SITE)
 
     mlflow.update_run(run.run_id, status="RUNNING")
     with tags("user:ada"), pytest.raises(NotAllowed, match="still running"):
-        trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
+        removal.delete_training(DeleteConfig(training=run.run_id), SITE)
     mlflow.set_terminated(run.run_id)
     with pytest.raises(NotAllowed, match="its owner ada"):
-        trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
+        removal.delete_training(DeleteConfig(training=run.run_id), SITE)
 
 
 def test_a_deletion_is_undone_and_one_for_good_is_not(home: Path, mlflow: MlflowClient) -> None:
@@ -403,26 +427,26 @@ def test_a_deletion_is_undone_and_one_for_good_is_not(home: Path, mlflow: Mlflow
     there = {path.parent for path in files.rglob("training.json") if run.run_id in str(path)}
     assert len(there) == 1
     with tags("user:ada"):
-        assert trainings.delete_training(DeleteConfig(training=flow_run), SITE) == [
+        assert removal.delete_training(DeleteConfig(training=flow_run), SITE) == [
             f"MLflow run {run.run_id} ({run.algorithm} on iris)"
         ]
         assert trainings.list_trainings(ListConfig(experiment="doomed"), SITE) == []
         with pytest.raises(NotFound, match="restore-training"):
-            trainings.copy_training(CopyConfig(training=run.run_id), SITE)
-        assert trainings.restore_training(run.run_id, SITE) == [run.run_id]
+            drafts.copy_training(CopyConfig(training=run.run_id), SITE)
+        assert removal.restore_training(run.run_id, SITE) == [run.run_id]
         assert _of(run.run_id)["status"] == "succeeded"
         with pytest.raises(NotAllowed, match="is not deleted"):
-            trainings.restore_training(run.run_id, SITE)
+            removal.restore_training(run.run_id, SITE)
 
         folder = home / "work" / "train" / "left"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"run_id": run.run_id}))
-        gone = trainings.delete_training(DeleteConfig(training=run.run_id, for_good=True), SITE)
+        gone = removal.delete_training(DeleteConfig(training=run.run_id, for_good=True), SITE)
         model = run.model_uri.removeprefix("models:/")
         assert f"logged model {model} and its files" in gone
         assert any("artifact training-summary" in line for line in gone)
         with pytest.raises(NotAllowed, match="files are gone"):
-            trainings.restore_training(run.run_id, SITE)
+            removal.restore_training(run.run_id, SITE)
     assert not any(path.exists() for path in there)
     assert [path for path in files.rglob("*") if model in str(path) and path.is_file()] == []
     assert not folder.exists()
@@ -432,26 +456,26 @@ def test_a_deletion_is_undone_and_one_for_good_is_not(home: Path, mlflow: Mlflow
 def test_an_experiment_goes_when_it_is_empty_and_its_name_is_free(home: Path, mlflow: MlflowClient) -> None:
     run = _trained(seed=8, experiment="short")
     with pytest.raises(NotAllowed, match=r"has 1 trainings.*delete-training"):
-        trainings.delete_experiment(ExperimentConfig(name="short"), SITE)
+        removal.delete_experiment(ExperimentConfig(name="short"), SITE)
     with tags("user:ada"):
-        trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
-    assert trainings.delete_experiment(ExperimentConfig(name="short", dry_run=True), SITE) == [
+        removal.delete_training(DeleteConfig(training=run.run_id), SITE)
+    assert removal.delete_experiment(ExperimentConfig(name="short", dry_run=True), SITE) == [
         "MLflow experiment short"
     ]
-    trainings.delete_experiment(ExperimentConfig(name="short"), SITE)
+    removal.delete_experiment(ExperimentConfig(name="short"), SITE)
     with pytest.raises(NotFound, match="no experiment short"):
-        trainings.delete_experiment(ExperimentConfig(name="short"), SITE)
+        removal.delete_experiment(ExperimentConfig(name="short"), SITE)
     taken = mlflow.create_experiment("short")
     with pytest.raises(NotAllowed, match="a new one took its name"):
-        trainings.restore_experiment("short", SITE)
+        removal.restore_experiment("short", SITE)
     mlflow.rename_experiment(taken, "taken")
     with tags("user:ada"), pytest.raises(NotAllowed, match="restore-experiment"):
-        trainings.restore_training(run.run_id, SITE)
-    restored = trainings.restore_experiment("short", SITE)
+        removal.restore_training(run.run_id, SITE)
+    restored = removal.restore_experiment("short", SITE)
     assert mlflow.get_experiment_by_name("short").experiment_id == restored
     assert mlflow.get_run(run.run_id).info.lifecycle_stage == "deleted"  # it was before
     with tags("user:ada"):
-        assert trainings.restore_training(run.run_id, SITE) == [run.run_id]
+        assert removal.restore_training(run.run_id, SITE) == [run.run_id]
 
 
 def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
@@ -467,7 +491,7 @@ def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
         with pytest.raises(NotAllowed, match="set replace"):
             templates.save_template(TemplateConfig(training=run.run_id, name="like-flowers"), SITE)
         with pytest.raises(NotAllowed, match=r"the templates like-flowers came from.*delete-template"):
-            trainings.delete_training(DeleteConfig(training=run.run_id), SITE)
+            removal.delete_training(DeleteConfig(training=run.run_id), SITE)
     deployment = prefect.read_deployment_by_name(name)
     assert list(deployment.parameter_openapi_schema["properties"]) == ["data"]
     assert run.run_id in (deployment.description or "")

@@ -53,6 +53,8 @@ def test_bootstrap_registers_what_is_declared(scratch_stack: LocalStack) -> None
         "endpoint-host",
     ):
         call("GET", f"/block_types/slug/{block}/block_documents/name/local")
+    for form in ("container-image", "docker-registry-credentials"):  # the second is Prefect's own
+        call("GET", f"/block_types/slug/{form}")
     deployment = call("GET", "/deployments/name/patient/short")
     assert deployment["entrypoint"] == "tests.assets.stack_flows.patient"
     assert deployment["work_queue_name"] == "high"
