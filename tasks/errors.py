@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 
 class TrainyardError(Exception):
     """An error with its mend.
@@ -65,3 +68,29 @@ class Unavailable(TrainyardError):
 
 class NotAllowed(TrainyardError):
     """Something that this user may not do, or not now."""
+
+
+@contextmanager
+def noted(faults: list[TrainyardError]) -> Iterator[None]:
+    """Note an error of the block, and go on behind it: `raise_all` tells it with the others."""
+    try:
+        yield
+    except TrainyardError as error:
+        faults.append(error)
+
+
+def raise_all(faults: Sequence[TrainyardError]) -> None:
+    """Tell all faults at once, if there are any.
+
+    Raises:
+        TrainyardError: Of the kind of the one fault; `InvalidSettings` with all of them if they are more.
+    """
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise InvalidSettings(
+            "; ".join(error.what for error in faults),
+            where="; ".join(error.where for error in faults if error.where),
+            allowed="; ".join(error.allowed for error in faults if error.allowed),
+            mend="; ".join(dict.fromkeys(error.mend for error in faults if error.mend)),
+        )

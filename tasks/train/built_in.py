@@ -10,7 +10,6 @@ from typing import Any
 
 from tasks.data.read import preprocessing_of
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import (
     Algorithm,
@@ -20,7 +19,7 @@ from tasks.train.algorithms.algorithm import (
     Metrics,
     TrainingData,
 )
-from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
+from tasks.train.algorithms.one_call import FitStopped
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.config import TrainConfig
 from tasks.train.cross_validation import cross_validate, share
@@ -60,13 +59,6 @@ class BuiltIn:
             InvalidData: Nothing can be learned from the data.
         """
         algorithm, settings = config.resolve(ref.problem, ref.rows)
-        if config.start_from and not isinstance(algorithm, NetworkAlgorithm):
-            raise InvalidSettings(
-                f"{algorithm.title} has no weights to start from",
-                where="start_from",
-                allowed="networks",
-                mend="choose a network, or leave start_from empty",
-            )
         folds = folds_of(store, ref)
         data = read_training_data(store, ref, fold=None)
         algorithm.refuse(data, settings)
@@ -87,7 +79,17 @@ class BuiltIn:
 
     def fit(self, run: TrackedRun, context: FitContext, folder: Path) -> Fitted:
         """See `Trainer.fit`; with folds, once a fold and once on all rows."""
-        settings, fit = self.settings, None
+        try:
+            fit, settings = self._fitted(run, context)
+        except FitStopped:
+            run.ended_as = "aborted"
+            raise
+        bundle = self.bundle(folder, fit, settings)
+        return Fitted(fit, bundle, bundle.digest)
+
+    def _fitted(self, run: TrackedRun, context: FitContext) -> tuple[Fit, AlgorithmSettings]:
+        """The model, and the hyperparameters that it was fitted with."""
+        settings = self.settings
         if self.folds:
             scores = cross_validate(
                 self.algorithm,
@@ -98,19 +100,18 @@ class BuiltIn:
                 lambda fold, metrics: run.stream({f"fold_{k}": v for k, v in metrics.items()}, fold),
             )
             run.metrics(scores.summary())
-            fit = scores.stopped
             settings = self.algorithm.refit_settings(settings, scores.best_epochs or [1])
+            if scores.stopped:
+                return scores.stopped, settings
             context = share(context, self.folds, self.folds + 1, scores.fit_time_s)
-        if fit is None:
 
-            def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:
-                run.stream(metrics, epoch)
-                context.report(epoch, epochs, metrics)
+        def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:
+            run.stream(metrics, epoch)
+            context.report(epoch, epochs, metrics)
 
-            fit = self.algorithm.fit(self.data, settings, replace(context, report=log_and_report))
-            run.complete(fit.history)
-        bundle = self.bundle(folder, fit, settings)
-        return Fitted(fit, bundle, bundle.digest)
+        fit = self.algorithm.fit(self.data, settings, replace(context, report=log_and_report))
+        run.complete(fit.history)
+        return fit, settings
 
     def bundle(self, folder: Path, fit: Fit, settings: AlgorithmSettings) -> Bundle:
         """Put a fitted model together with what it needs to answer raw rows.

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from tasks.errors import InvalidSettings
+from tasks.errors import InvalidSettings, TrainyardError, noted, raise_all
 from tasks.refs import Problem
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings, Value
+from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
 from tasks.train.catalogue import algorithm_help
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
 from tasks.train.own_tags import Tags
@@ -52,7 +61,7 @@ class TrainConfig(BaseModel):
         ge=1,
         le=30 * 24 * 3600,
         description="Longest fitting time in seconds; the best model so far is kept. Empty is no limit. "
-        "Fits that are one call of scikit-learn, such as linear models, hear of none.",
+        "Fits that are one call of scikit-learn, such as linear models, have none before their end and fail.",
     )
     resources: str = Field(
         default="auto",
@@ -82,6 +91,29 @@ class TrainConfig(BaseModel):
     )
     tags: Tags = Field(default_factory=dict, description="Up to ten tags of your own on the MLflow run.")
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tell_all_at_once(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
+        """Tell faults of the hyperparameters, which the algorithm knows, with those of the other fields."""
+        try:
+            return check(values)
+        except ValidationError as error:
+            given = values if isinstance(values, dict) else {}
+            name, own = given.get("algorithm"), given.get("hyperparameters")
+            if name not in algorithms.CATALOGUE or not isinstance(own, dict):
+                raise
+            try:
+                algorithms.settings(algorithms.get(name), own)
+            except InvalidSettings as fault:
+                told = [
+                    _told(one["msg"], one["loc"], one["input"])
+                    for one in error.errors()
+                    if one["loc"][:1] != ("hyperparameters",)
+                ]
+                told.append(_told(str(fault), ("hyperparameters",), own))
+                raise ValidationError.from_exception_data(cls.__name__, told) from error
+            raise
+
     @model_validator(mode="after")
     def _refuse_what_the_algorithm_cannot_take(self) -> Self:
         """Check what can be checked before the dataset is known."""
@@ -106,7 +138,29 @@ class TrainConfig(BaseModel):
             rows: Rows of the dataset version, which `auto` goes by.
 
         Raises:
-            InvalidSettings: The algorithm cannot learn it, or a hyperparameter is not one of its own.
+            InvalidSettings: The algorithm cannot learn it, a hyperparameter is not one of its own, or it has
+                no weights to start from.
         """
         algorithm = algorithms.choose(self.algorithm, problem, rows)
-        return algorithm, algorithms.settings(algorithm, dict(self.hyperparameters))
+        faults: list[TrainyardError] = []
+        settings = algorithm.Hyperparameters()
+        with noted(faults):
+            settings = algorithms.settings(algorithm, dict(self.hyperparameters))
+        if self.start_from and not isinstance(algorithm, NetworkAlgorithm):
+            faults.append(
+                InvalidSettings(
+                    f"{algorithm.title} has no weights to start from",
+                    where="start_from",
+                    allowed="networks",
+                    mend="choose a network, or leave start_from empty",
+                )
+            )
+        raise_all(faults)
+        return algorithm, settings
+
+
+def _told(message: str, where: tuple[int | str, ...], given: Any) -> InitErrorDetails:
+    """One line of a validation error."""
+    return InitErrorDetails(
+        type=PydanticCustomError("setting", "{message}", {"message": message}), loc=where, input=given
+    )

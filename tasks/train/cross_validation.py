@@ -25,6 +25,9 @@ from tasks.train.algorithms.algorithm import (
     TrainingData,
 )
 
+FIT, FITS, FIT_EPOCH = "fit", "fits", "fit_epoch"
+"""What a report says besides, where there are several fits: which one, from 1, of how many, and its epoch."""
+
 LEAST_S = 1e-3
 """Time that fits are given when none is left: enough to end with a first model."""
 
@@ -110,7 +113,8 @@ def share(context: FitContext, number: int, fits: int, used_s: float) -> FitCont
     """
 
     def report(epoch: int, epochs: int, metrics: Metrics) -> None:
-        context.report(number * epochs + epoch, fits * epochs, metrics)
+        about: Metrics = {FIT: number + 1, FITS: fits, FIT_EPOCH: epoch}
+        context.report(number * epochs + epoch, fits * epochs, metrics | about)
 
     limit = context.max_time_s
     left_s = None if limit is None else max(limit - used_s, LEAST_S) / (fits - number)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.cross_validation import FIT, FIT_EPOCH, FITS
 
 QUANTITIES = ("loss", "accuracy", "rmse")
 COLOURS = {"train": "#0072b2", "validation": "#d55e00"}
@@ -18,15 +19,18 @@ _WIDTH, _HEIGHT = 480, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 46, 44
 _TICKS = 5
 
-Points = list[tuple[int, float]]
+_EARLIER = 0.35
+"""Opacity of the lines of earlier folds."""
+
+Points = list[tuple[float, float]]
 
 
 def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str = "") -> str:
-    """Draw a panel a quantity, and in it a line a split.
+    """Draw a panel a quantity, and in it a line a split; of a cross-validation one a fold, the last strong.
 
     Args:
         epochs: Finished epochs with their metrics.
-        planned: Epochs that the fit will have at most: the width of the panels.
+        planned: Epochs that there will be at most, those of all folds together.
         detail: What is trained.
 
     Returns:
@@ -36,37 +40,45 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
     shown = {quantity: curves for quantity, curves in panels.items() if curves}
     if not shown or len(epochs) < 2:
         return ""
+    latest = epochs[-1][1]
+    fits = int(latest.get(FITS, 1))
+    each = planned // fits
+    heading = f"Learning curves after {latest.get(FIT_EPOCH, epochs[-1][0]):.0f} of {each} epochs"
+    if fits > 1:
+        heading += ", all rows" if latest[FIT] == fits else f", fold {latest[FIT]:.0f} of {fits - 1}"
     width = _WIDTH * len(shown)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT + 34}" width="{width}" '
         f'height="{_HEIGHT + 34}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="11">',
         f'<rect width="{width}" height="{_HEIGHT + 34}" fill="#ffffff"/>',
-        f'<text x="12" y="24" font-size="16" font-weight="bold" fill="{_INK}">'
-        f"Learning curves after {epochs[-1][0]} of {planned} epochs</text>",
+        f'<text x="12" y="24" font-size="16" font-weight="bold" fill="{_INK}">{heading}</text>',
         f'<text x="{width - 12}" y="24" text-anchor="end" fill="{_MUTED}">{_escaped(detail)}</text>',
     ]
     for place, (quantity, curves) in enumerate(shown.items()):
-        parts.append(f'<g transform="translate({place * _WIDTH},34)">{_panel(quantity, curves, planned)}</g>')
+        parts.append(f'<g transform="translate({place * _WIDTH},34)">{_panel(quantity, curves, each)}</g>')
     return "".join([*parts, "</svg>"])
 
 
-def _curves(epochs: Sequence[tuple[int, Metrics]], quantity: str) -> dict[str, Points]:
-    curves = {
-        split: [
-            (epoch, metrics[f"{split}_{quantity}"])
-            for epoch, metrics in epochs
-            if math.isfinite(metrics.get(f"{split}_{quantity}", math.nan))
-        ]
-        for split in COLOURS
-    }
-    return {split: points for split, points in curves.items() if points}
+def _curves(epochs: Sequence[tuple[int, Metrics]], quantity: str) -> dict[str, list[Points]]:
+    """The lines of each split that has any, a line a fit."""
+    curves: dict[str, list[Points]] = {}
+    for split in COLOURS:
+        lines: dict[float, Points] = {}
+        for epoch, metrics in epochs:
+            value = metrics.get(f"{split}_{quantity}", math.nan)
+            if math.isfinite(value):
+                lines.setdefault(metrics.get(FIT, 1), []).append((metrics.get(FIT_EPOCH, epoch), value))
+        if lines:
+            curves[split] = list(lines.values())
+    return curves
 
 
-def _panel(quantity: str, curves: dict[str, Points], planned: int) -> str:
-    values = [value for points in curves.values() for _, value in points]
+def _panel(quantity: str, curves: dict[str, list[Points]], planned: int) -> str:
+    shown = [point for lines in curves.values() for points in lines for point in points]
+    values = [value for _, value in shown]
     ticks = _ticks(min(values), max(values))
     low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
-    last = max(planned, 2)
+    last = max(planned, *(epoch for epoch, _ in shown), 2)
 
     def across(epoch: float) -> float:
         return _LEFT + (epoch - 1) / (last - 1) * (_WIDTH - _LEFT - _RIGHT)
@@ -90,14 +102,19 @@ def _panel(quantity: str, curves: dict[str, Points], planned: int) -> str:
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 8}" text-anchor="middle" '
         f'fill="{_MUTED}">epoch</text>'
     )
-    for place, (split, points) in enumerate(curves.items()):
+    for place, (split, lines) in enumerate(curves.items()):
         colour = COLOURS[split]
-        line = " ".join(f"{across(epoch):.1f},{down(value):.1f}" for epoch, value in points)
+        for points in lines:
+            line = " ".join(f"{across(epoch):.1f},{down(value):.1f}" for epoch, value in points)
+            strength = "" if points is lines[-1] else f' stroke-opacity="{_EARLIER}"'
+            parts.append(
+                f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2" '
+                f'stroke-linejoin="round"{strength}/>'
+            )
+        epoch, value = lines[-1][-1]
         x = _WIDTH - _RIGHT - 170 + 85 * place
         parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2" '
-            'stroke-linejoin="round"/>'
-            f'<circle cx="{across(points[-1][0]):.1f}" cy="{down(points[-1][1]):.1f}" r="3" fill="{colour}"/>'
+            f'<circle cx="{across(epoch):.1f}" cy="{down(value):.1f}" r="3" fill="{colour}"/>'
             f'<line x1="{x}" x2="{x + 16}" y1="16" y2="16" stroke="{colour}" stroke-width="2"/>'
             f'<text x="{x + 20}" y="20" fill="{_INK}">{split}</text>'
         )

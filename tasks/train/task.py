@@ -26,13 +26,14 @@ from blocks.object_store import ObjectStore
 from blocks.resource_presets import ResourcePresets, usual_presets
 from tasks.cache import StepCache, code_digests, dependencies_digest
 from tasks.data.task import asking_user, closed_folders, open_store
-from tasks.errors import InvalidData, InvalidSettings
+from tasks.errors import InvalidData, InvalidSettings, TrainyardError, noted, raise_all
 from tasks.home import home
 from tasks.refs import DatasetRef, RunRef
+from tasks.train.algorithms.one_call import FitStopped
 from tasks.train.config import TrainConfig
 from tasks.train.live import Live, Standing
 from tasks.train.live_curves import live_curves
-from tasks.train.resources import Resources, choose
+from tasks.train.resources import ALL_THERE_IS, Resources, choose
 from tasks.train.stopping import run_stoppable
 from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG
 from tasks.train.work_folder import alone, drop, finished_since, note_finished
@@ -40,9 +41,11 @@ from tasks.train.work_folder import alone, drop, finished_since, note_finished
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from tasks.data.storage.store import DatasetStore
     from tasks.train.own_code.config import OwnCode
     from tasks.train.own_code.source import SourceAccess
     from tasks.train.start import Start
+    from tasks.train.trainer import Trainer
 
 CURVES_INTERVAL_S = 5.0
 """Between two pictures of the curves while a fit runs; the first comes after as long."""
@@ -84,21 +87,11 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
     it keeps the best model so far. While the same training runs elsewhere on this host, it waits for
     that one, and takes its result.
     """
-    from tasks.data.delivery import require_new
     from tasks.train.train import earlier_run, train
 
     log, keep = get_run_logger(), bool(config.checkpoint_folder)
-    resources = _resources(config, site)
-    start = _start(config, site)
-    if config.output:
-        require_new(config.output, *_output_place(config, site))
     client, store = _client(site), open_store(site)
-    trainer = None
-    if config.own_code is not None:
-        from tasks.train.own_code.trainer import OwnCodeTrainer
-
-        access = _code_access(config.own_code, site)
-        trainer = OwnCodeTrainer.of(ref, config, store, access, resources, lambda line: log.info("%s", line))
+    resources, start, trainer = _checked(ref, config, store, site)
     folder = work_folder(ref, config, site, _contents(config, site, start))
     progress = Progress(site, f"{config.algorithm} on {ref.name}")
     tags = {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
@@ -113,20 +106,25 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
             log.info("An earlier attempt left the MLflow run %s; it is opened again.", left)
 
         def fit(should_stop: Callable[[], bool]) -> RunRef:
-            with Live(progress) as live:
-                done = train(
-                    ref,
-                    config,
-                    store,
-                    client,
-                    folder,
-                    live,
-                    trainer=trainer,
-                    tags=tags,
-                    should_stop=should_stop,
-                    resources=resources,
-                    start_from=start.path if start else None,
-                )
+            try:
+                with Live(progress) as live:
+                    done = train(
+                        ref,
+                        config,
+                        store,
+                        client,
+                        folder,
+                        live,
+                        trainer=trainer,
+                        tags=tags,
+                        should_stop=should_stop,
+                        resources=resources,
+                        start_from=start.path if start else None,
+                    )
+            except FitStopped:  # there is nothing to go on from
+                log.info("Stopped; there was no model yet.")
+                drop(folder, keep_checkpoints=keep)
+                raise
             if should_stop():  # what it kept is a model of its own: training again begins anew
                 log.info("Stopped; the best model so far is kept in the MLflow run %s.", done.run_id)
                 drop(folder, keep_checkpoints=keep)
@@ -141,6 +139,41 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
             _write_output(run, config, site)
         note_finished(folder, run, keep_checkpoints=keep)
         return run
+
+
+def _checked(
+    ref: DatasetRef, config: TrainConfig, store: DatasetStore, site: str
+) -> tuple[Resources, Start | None, Trainer | None]:
+    """What the settings name at this site: what may be used, where to start from, the user's own code.
+
+    Raises:
+        TrainyardError: Tells all that is wrong with them at once.
+    """
+    from tasks.data.delivery import require_new
+
+    resources, start, trainer = ALL_THERE_IS, None, None
+    faults: list[TrainyardError] = []
+    with noted(faults):
+        resources = _resources(config, site)
+    with noted(faults):
+        start = _start(config, site)
+    with noted(faults):
+        _checkpoint_folder(config, site)
+    if config.output:
+        with noted(faults):
+            require_new(config.output, *_output_place(config, site))
+    with noted(faults):
+        if config.own_code is None:
+            config.resolve(ref.problem, ref.rows)
+        else:
+            from tasks.train.own_code.trainer import OwnCodeTrainer
+
+            log, access = get_run_logger(), _code_access(config.own_code, site)
+            trainer = OwnCodeTrainer.of(
+                ref, config, store, access, resources, lambda line: log.info("%s", line)
+            )
+    raise_all(faults)
+    return resources, start, trainer
 
 
 def _client(site: str) -> MlflowClient:

@@ -63,7 +63,7 @@ def train(
         report: Hears each epoch, after MLflow.
         trainer: What to train; None for the algorithm of the configuration.
         tags: More tags for the run, such as the flow run's id.
-        should_stop: Asked after each step; True keeps the best model so far, status aborted.
+        should_stop: Asked now and then; True keeps the best model so far, status aborted.
         parent: MLflow run that this one is nested below.
         resources: What the fit may use of this host.
         start_from: Weights that the network starts from; see `tasks.train.start`.
@@ -74,6 +74,7 @@ def train(
     Raises:
         InvalidSettings: The algorithm cannot take these settings; no run is made.
         InvalidData: Nothing can be learned from the data; no run is made.
+        FitStopped: It was stopped before there was a model; the run's status is aborted.
     """
     trainer = trainer or BuiltIn.of(ref, config, store)
     work_folder.mkdir(parents=True, exist_ok=True)

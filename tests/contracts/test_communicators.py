@@ -96,7 +96,6 @@ def words(communicator: Communicator) -> dict[str, Any]:
     nobody = average_gradients(communicator, layer.parameters(), vote=False)
     other_order = torch.full((2, 2, 2, 2), float(rank)).to(memory_format=torch.channels_last)
     communicator.broadcast_(other_order)
-    communicator.barrier()
     assert layer.weight.grad is not None
     return {
         "size": communicator.world.size,
@@ -125,7 +124,7 @@ def train(communicator: Communicator) -> tuple[str, list[float], list[float]]:
     from tasks.train.algorithms.algorithm import FitContext
     from tests.helpers.striped import fit_striped
 
-    fit = fit_striped(context=FitContext(seed=1, world=communicator.world, communicator=communicator))
+    fit = fit_striped(context=FitContext(seed=1, communicator=communicator))
     return (
         _digest(fit),
         [metrics["train_loss"] for metrics in fit.history],
@@ -148,7 +147,7 @@ def stop_and_go_on(folder: str, communicator: Communicator) -> dict[str, Any]:
         return world.rank == world.size - 1 and asked > 10
 
     def fit(**context: Any) -> Any:
-        about = FitContext(seed=1, world=world, communicator=communicator, **context)
+        about = FitContext(seed=1, communicator=communicator, **context)
         return fit_striped(context=about, **EVERYTHING, logging_steps=1, epochs=3)
 
     unbroken = fit()

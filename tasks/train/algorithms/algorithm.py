@@ -8,7 +8,7 @@ arrays. Everything around that (data versions, MLflow, preprocessing) is the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Required, TypeAlias, TypedDict
 
@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.refs import Problem
 from tasks.train.algorithms.suitability import Characteristics, Suitability
-from tasks.train.loop.world import World
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -123,13 +122,13 @@ class FitContext:
         report_steps: Hears the training loss within epochs, where an algorithm has steps.
         work_folder: Where checkpoints are written and found again; None keeps none.
         max_time_s: Longest fitting time, after which the best model so far is taken; None is no limit.
-        should_stop: Asked after each step; True ends the fit with the best model so far.
+        should_stop: Asked after each step, and while one long call is made; True ends the fit with the
+            best model so far.
         threads: Processor threads to use at most; None is a fair share of those that there are.
         gpus: GPUs to use; 0 stays on the processor, None takes one where there is one.
         start_from: Weights to start from, a safetensors file of the same network or, for a network of
             transformers, a folder with pretrained ones; None starts from random ones.
-        world: This process's place among the ranks.
-        communicator: How the ranks talk; None for a single process.
+        communicator: How the ranks of the fit talk; None for a single process.
     """
 
     seed: int = 0
@@ -141,7 +140,6 @@ class FitContext:
     threads: int | None = None
     gpus: int | None = None
     start_from: Path | None = None
-    world: World = field(default_factory=World)
     communicator: Communicator | None = None
 
 
@@ -260,5 +258,10 @@ class Algorithm(Protocol):
         ...
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
-        """Learn a model; the same data, settings and seed give the same model on the same machine."""
+        """Learn a model; the same data, settings and seed give the same model on the same machine.
+
+        Raises:
+            FitStopped: The fit was stopped before it had a model.
+            FitOutOfTime: Its time was up before that.
+        """
         ...

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import Field
 
 from tasks.train.algorithms.algorithm import SearchRange
+from tasks.train.algorithms.fields import LearningRate, StochasticDepth, WeightDecay
 from tasks.train.algorithms.transformers_algorithm import (
     TransformersAlgorithm,
     TransformersHyperparameters,
@@ -26,13 +27,9 @@ DEPTHS = (3, 3, 9, 3)
 class ConvNextHyperparameters(TransformersHyperparameters):
     """Settings of ConvNeXt."""
 
-    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="Highest learning rate.")
-    weight_decay: float = Field(
-        default=0.05, ge=0, le=10, description="Decay of the weights; biases and normalisation have none."
-    )
-    stochastic_depth: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the images that the last block is skipped for."
-    )
+    learning_rate: LearningRate = 1e-3
+    weight_decay: WeightDecay = 0.05
+    stochastic_depth: StochasticDepth = 0.1
     layer_scale: float = Field(
         default=1e-2,
         ge=1e-8,

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from pydantic import Field
-
 from tasks.train.algorithms.algorithm import SearchRange
+from tasks.train.algorithms.fields import Dropout, LearningRate, StochasticDepth, WeightDecay
 from tasks.train.algorithms.transformers_algorithm import (
     TransformersAlgorithm,
     TransformersHyperparameters,
@@ -26,16 +25,10 @@ REPEATS = (1, 2, 2, 3, 3, 4, 1)
 class EfficientNetHyperparameters(TransformersHyperparameters):
     """Settings of the EfficientNets."""
 
-    learning_rate: float = Field(default=4e-3, gt=0, le=10, description="Highest learning rate.")
-    weight_decay: float = Field(
-        default=0.02, ge=0, le=10, description="Decay of the weights; biases and normalisation have none."
-    )
-    dropout: float = Field(
-        default=0.2, ge=0, lt=1, description="Share of the features left out before the last layer."
-    )
-    stochastic_depth: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the images that the last block is skipped for."
-    )
+    learning_rate: LearningRate = 4e-3
+    weight_decay: WeightDecay = 0.02
+    dropout: Dropout = 0.2
+    stochastic_depth: StochasticDepth = 0.1
 
 
 class EfficientNet(TransformersAlgorithm):

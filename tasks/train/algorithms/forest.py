@@ -1,25 +1,30 @@
-"""What the forests share: trees are grown a tenth at a time, so that a fit can be followed and stopped."""
+"""What the forests share: trees are grown a few at a time, so that a fit can be followed and stopped."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, Metrics, TrainingData
+from tasks.train.algorithms.fields import ClassWeights
+from tasks.train.algorithms.one_call import import_estimators
 from tasks.train.algorithms.scikit_learn_algorithm import (
     ScikitLearnAlgorithm,
     fitted_to_the_end,
-    import_estimators,
     scores_of,
+    threads,
 )
 
 if TYPE_CHECKING:
     from tasks.train.algorithms.algorithm import SearchRange
 
 PARTS = 10
+"""Reports of a fit."""
+HEARD_EVERY_S = 1.0
+"""A stop and the time limit are heard about so often, and between two trees at least."""
 
 
 class ForestHyperparameters(AlgorithmSettings):
@@ -39,9 +44,7 @@ class ForestHyperparameters(AlgorithmSettings):
         description="Share of the columns that a split chooses from; empty takes the square root of their "
         "number for classes, and all for values.",
     )
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced weighs each row by how rare its class is."
-    )
+    class_weights: ClassWeights = "none"
 
 
 USUAL_SEARCH: dict[str, SearchRange] = {
@@ -62,7 +65,7 @@ class Forest(ScikitLearnAlgorithm):
         """Grow the trees part by part, each of them reported as an epoch: see `Algorithm.fit`.
 
         The trees are those of a forest that is grown at once: scikit-learn goes on with its random
-        numbers where the last part ended.
+        numbers where the last trees ended.
         """
         from tasks.train.models.scikit_learn import ScikitLearnModel
 
@@ -77,19 +80,23 @@ class Forest(ScikitLearnAlgorithm):
         watched = "train" if data.validation is None else "validation"
         history: list[Metrics] = []
         ended = "finished"
-        for part, trees in enumerate(parts, 1):
-            estimator.set_params(n_estimators=trees)
+        grown, at_once = 0, threads(context)
+        while grown < settings.trees and ended == "finished":
+            grown = min(grown + at_once, parts[len(history)])
+            began = time.monotonic()
+            estimator.set_params(n_estimators=grown)
             fitted_to_the_end(estimator, data, context)
-            if part < len(parts):
+            if time.monotonic() - began < HEARD_EVERY_S / 2:
+                at_once *= 2
+            if grown < settings.trees:
                 if context.max_time_s and time.monotonic() - started >= context.max_time_s:
                     ended = "time limit"
                 elif context.should_stop():
                     ended = "stopped"
-            last = part == len(parts) or ended != "finished"
-            history.append(scores_of(model, data, ("train", "validation") if last else (watched,)))
-            context.report(part, len(parts), history[-1])
-            if last:
-                break
+            last = grown == settings.trees or ended != "finished"
+            if last or grown == parts[len(history)]:
+                history.append(scores_of(model, data, ("train", "validation") if last else (watched,)))
+                context.report(len(history), len(parts), history[-1])
         estimator.set_params(warm_start=False)
         return Fit(model, tuple(history), len(history), ended, time.monotonic() - started)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from tasks.train.algorithms.algorithm import (
     SearchRange,
     TrainingData,
 )
-from tasks.train.algorithms.scikit_learn_algorithm import import_estimators
+from tasks.train.algorithms.one_call import FitOutOfTime, FitStopped, import_estimators, one_call
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 from tasks.train.unlabelled_scores import clustering_scores
 
@@ -74,6 +75,10 @@ class KMeans:
         """Fit one number of clusters after the other, each reported as an epoch: see `Algorithm.fit`.
 
         The number is chosen by the silhouette of the training rows.
+
+        Raises:
+            FitStopped: It was stopped before the first number was tried.
+            FitOutOfTime: Its time was up before that.
         """
         assert isinstance(settings, KMeansHyperparameters)
         inputs = np.asarray(data.train.inputs, dtype=np.float64)
@@ -84,12 +89,18 @@ class KMeans:
         tried: list[Json] = []
         best, model, ended = 0, None, "finished"
         for epoch, clusters in enumerate(numbers, 1):
-            candidate = _fitted(inputs, clusters, settings, context.seed)
-            metrics: Metrics = {"clusters": float(clusters)}
-            for split, rows in (("train", data.train), ("validation", data.validation)):
-                if rows is not None:
-                    values = np.asarray(rows.inputs, dtype=np.float64)
-                    metrics |= clustering_scores(split, values, candidate.predict(values))
+            try:
+                candidate, metrics = one_call(
+                    partial(_tried, data, clusters, settings, context.seed),
+                    context,
+                    float(inputs.size) * clusters * settings.restarts * settings.max_iterations,
+                    used_s=time.monotonic() - started,
+                )
+            except (FitStopped, FitOutOfTime) as cut:
+                if model is None:
+                    raise
+                ended = cut.ended
+                break
             history.append(metrics)
             tried.append(
                 {
@@ -139,9 +150,9 @@ def _numbers(inputs: np.ndarray, settings: KMeansHyperparameters) -> list[int]:
     return [settings.clusters] if settings.clusters else list(range(2, min(most, max(2, distinct - 1)) + 1))
 
 
-def _fitted(
-    inputs: np.ndarray, clusters: int, settings: KMeansHyperparameters, seed: int
-) -> ScikitLearnModel:
+def _tried(
+    data: TrainingData, clusters: int, settings: KMeansHyperparameters, seed: int
+) -> tuple[ScikitLearnModel, Metrics]:
     """One number of clusters. Threads would add up their parts in any order, so there is one."""
     from sklearn.cluster import KMeans as Estimator
     from threadpoolctl import threadpool_limits
@@ -152,6 +163,12 @@ def _fitted(
         clusters, n_init=settings.restarts, max_iter=settings.max_iterations, random_state=seed
     )
     with threadpool_limits(limits=1):
-        estimator.fit(inputs)
+        estimator.fit(np.asarray(data.train.inputs, dtype=np.float64))
     estimator.labels_ = estimator.labels_[:0]  # of the training rows, which the model need not carry
-    return ScikitLearnModel(estimator, clusters, gives="distances")
+    model = ScikitLearnModel(estimator, clusters, gives="distances")
+    metrics: Metrics = {"clusters": float(clusters)}
+    for split, rows in (("train", data.train), ("validation", data.validation)):
+        if rows is not None:
+            values = np.asarray(rows.inputs, dtype=np.float64)
+            metrics |= clustering_scores(split, values, model.predict(values))
+    return model, metrics

@@ -72,6 +72,11 @@ class KNearestNeighbours(ScikitLearnAlgorithm):
                 mend="take lightgbm, or train on fewer rows",
             )
 
+    def operations(self, data: TrainingData, settings: KNearestNeighboursHyperparameters) -> float:
+        """See `ScikitLearnAlgorithm.operations`: for the scores every row is compared with all others."""
+        asked = len(data.train) + (0 if data.validation is None else len(data.validation))
+        return float(data.train.inputs.size) * asked
+
     def estimator(
         self, problem: Problem, settings: KNearestNeighboursHyperparameters, seed: int
     ) -> BaseEstimator:

@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -20,6 +20,7 @@ from tasks.train.algorithms.algorithm import (
     SearchRange,
     TrainingData,
 )
+from tasks.train.algorithms.fields import ClassWeights
 from tasks.train.algorithms.suitability import FEW_ROWS, Characteristics, Suitability, suitability
 from tasks.train.scores import split_scores
 
@@ -47,9 +48,7 @@ class LightgbmHyperparameters(AlgorithmSettings):
         default=0.0, ge=0, le=1e6, description="Penalty on leaf values, which makes small ones zero."
     )
     l2_penalty: float = Field(default=0.0, ge=0, le=1e6, description="Penalty on large leaf values.")
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced weighs each row by how rare its class is."
-    )
+    class_weights: ClassWeights = "none"
     patience_rounds: int = Field(
         default=30,
         ge=1,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fields import ClassWeights
 from tasks.train.algorithms.scikit_learn_algorithm import ScikitLearnAlgorithm
 from tasks.train.algorithms.suitability import Characteristics, Suitability, linear_suitability
 
@@ -31,9 +32,7 @@ class LogisticRegressionHyperparameters(AlgorithmSettings):
         description="Share of the penalty that is on absolute coefficients, which leaves columns out: 0 is "
         "ridge, 1 is lasso, between them elastic net.",
     )
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced weighs each row by how rare its class is."
-    )
+    class_weights: ClassWeights = "none"
     max_iterations: int = Field(default=1000, ge=1, le=1_000_000, description="Most steps of the solver.")
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fields import BatchSize
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm, NetworkHyperparameters
 from tasks.train.algorithms.suitability import FEW_ROWS, Characteristics, Suitability, suitability
 
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 class MlpHyperparameters(NetworkHyperparameters):
     """Settings of the perceptron."""
 
-    batch_size_per_rank: int = Field(
-        default=32, ge=1, le=65_536, description="Rows in one optimiser step on each rank."
-    )
+    batch_size_per_rank: BatchSize = 32
     learning_rate: float = Field(
         default=1e-2, gt=0, le=10, description="Highest learning rate of the one-cycle schedule."
     )

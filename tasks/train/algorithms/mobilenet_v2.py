@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from pydantic import Field
 
 from tasks.train.algorithms.algorithm import SearchRange
+from tasks.train.algorithms.fields import Dropout, LearningRate, WeightDecay
 from tasks.train.algorithms.transformers_algorithm import (
     TransformersAlgorithm,
     TransformersHyperparameters,
@@ -23,16 +24,12 @@ if TYPE_CHECKING:
 class MobileNetV2Hyperparameters(TransformersHyperparameters):
     """Settings of MobileNetV2."""
 
-    learning_rate: float = Field(default=4e-3, gt=0, le=10, description="Highest learning rate.")
-    weight_decay: float = Field(
-        default=0.02, ge=0, le=10, description="Decay of the weights; biases and normalisation have none."
-    )
+    learning_rate: LearningRate = 4e-3
+    weight_decay: WeightDecay = 0.02
     width: float = Field(
         default=1.0, ge=0.1, le=2, description="How many times as many channels as published it has."
     )
-    dropout: float = Field(
-        default=0.2, ge=0, lt=1, description="Share of the features left out before the last layer."
-    )
+    dropout: Dropout = 0.2
 
 
 class MobileNetV2(TransformersAlgorithm):

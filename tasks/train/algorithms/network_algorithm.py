@@ -14,8 +14,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, SearchRange, TrainingData
+from tasks.train.algorithms.fields import (
+    SMALLEST_SIDE_PX,
+    BatchSize,
+    ClassWeights,
+    Epochs,
+    EvalBatchSize,
+    GradientClipNorm,
+    LearningRate,
+    LoggingSteps,
+    WeightDecay,
+)
 from tasks.train.algorithms.suitability import Characteristics, Suitability
 
 if TYPE_CHECKING:
@@ -37,47 +49,23 @@ TRANSFORMERS_NAMES = {
 class NetworkHyperparameters(AlgorithmSettings):
     """Settings of the training loop. Names of transformers' `TrainingArguments` are understood as well."""
 
-    epochs: int | None = Field(
-        default=None,
-        ge=1,
-        le=10_000,
-        description="Passes over the training rows; empty chooses by their number.",
-    )
-    batch_size_per_rank: int = Field(
-        default=64,
-        ge=1,
-        le=65_536,
-        description="Rows in one optimiser step on each rank.",
-    )
-    eval_batch_size_per_rank: int = Field(
-        default=512,
-        ge=1,
-        le=65_536,
-        description="Rows that are scored together when the validation split is looked at.",
-    )
+    epochs: Epochs = None
+    batch_size_per_rank: BatchSize = 64
+    eval_batch_size_per_rank: EvalBatchSize = 512
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or stochastic gradient descent with Nesterov's momentum."
     )
-    learning_rate: float = Field(default=4e-3, gt=0, le=10, description="Highest learning rate.")
+    learning_rate: LearningRate = 4e-3
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd; adamw has its own.")
-    weight_decay: float = Field(
-        default=0.01, ge=0, le=10, description="Decay of the weights; biases and normalisation have none."
-    )
+    weight_decay: WeightDecay = 0.01
     schedule: Literal["one_cycle", "cosine", "linear", "step", "constant"] = Field(
         default="one_cycle", description="Course of the learning rate after the warm-up."
     )
     warmup_percent: float = Field(
         default=20.0, ge=0, le=90, description="Share of the steps in which the learning rate rises."
     )
-    gradient_clip_norm: float | None = Field(
-        default=None,
-        gt=0,
-        le=1e6,
-        description="Longest gradient; longer ones are shortened to it. Empty leaves them as they are.",
-    )
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced weighs each row by how rare its class is."
-    )
+    gradient_clip_norm: GradientClipNorm = None
+    class_weights: ClassWeights = "none"
     label_smoothing: float = Field(
         default=0.0,
         ge=0,
@@ -96,12 +84,7 @@ class NetworkHyperparameters(AlgorithmSettings):
         le=10_000,
         description="Training ends after this many epochs without a better validation loss.",
     )
-    logging_steps: int | None = Field(
-        default=None,
-        ge=1,
-        le=1_000_000,
-        description="Steps between two reports of the training loss; empty reports epochs only.",
-    )
+    logging_steps: LoggingSteps = None
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
         description="Number format of the heavy operations; auto takes bfloat16 where that is fast.",
@@ -224,6 +207,25 @@ class NetworkAlgorithm(ABC):
         refuse_unfit(settings, data, ranks=1)
         with torch.device("meta"):  # shapes alone, without weights
             self.network(tuple(data.train.inputs.shape[1:]), data.outputs, settings)
+
+    def refuse_small_images(self, height: int, width: int, mend: str) -> None:
+        """Refuse images of less than `SMALLEST_SIDE_PX`.
+
+        Args:
+            height: In pixels, as the network sees it.
+            width: In pixels, as the network sees it.
+            mend: What to do about it.
+
+        Raises:
+            InvalidSettings: A side is too short.
+        """
+        if min(height, width) < SMALLEST_SIDE_PX:
+            raise InvalidSettings(
+                f"images of {width} x {height} pixels are too small for {self.title}",
+                where="dataset",
+                allowed=f"sides of at least {SMALLEST_SIDE_PX} pixels",
+                mend=mend,
+            )
 
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """As many epochs as the folds' best: see `Algorithm.refit_settings`."""

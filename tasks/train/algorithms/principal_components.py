@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from tasks.train.algorithms.algorithm import (
     SearchRange,
     TrainingData,
 )
+from tasks.train.algorithms.one_call import import_estimators, one_call
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 from tasks.train.unlabelled_scores import reduction_scores
 
@@ -68,40 +70,47 @@ class PrincipalComponents:
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
         """Find the components of the training rows, all at once: see `Algorithm.fit`."""
-        from sklearn.decomposition import PCA
-
-        from tasks.train.models.scikit_learn import ScikitLearnModel
-
         assert isinstance(settings, PrincipalComponentsHyperparameters)
-        inputs = np.asarray(data.train.inputs, dtype=np.float64)
-        most = min(inputs.shape)
+        rows, columns = data.train.inputs.shape
+        most = min(rows, columns)
         if settings.components and settings.components > most:
             raise InvalidSettings(
-                f"{settings.components:,} components are asked for, of {inputs.shape[1]:,} columns in "
-                f"{len(inputs):,} training rows",
+                f"{settings.components:,} components are asked for, of {columns:,} columns in "
+                f"{rows:,} training rows",
                 where="hyperparameter components",
                 allowed=f"1 to {most:,}",
                 mend="ask for fewer, or leave it empty",
             )
-        started = time.monotonic()
-        # All of them, for the figure; those beyond the kept ones are dropped from the model.
-        whole: Any = PCA(random_state=context.seed).fit(inputs)
-        shares = np.nan_to_num(whole.explained_variance_ratio_)
-        enough = int(np.searchsorted(np.cumsum(shares), settings.explained_percent / 100 - 1e-9)) + 1
-        kept = settings.components or min(enough, most)
-        estimator: Any = PCA(kept, whiten=settings.whiten, random_state=context.seed).fit(inputs)
-        found: dict[str, Json] = {"explained_variance_ratio": [float(share) for share in shares[:MOST_SHOWN]]}
-        model = ScikitLearnModel(estimator, kept, gives="components", found=found)
-        metrics: Metrics = {"components": float(kept)}
-        for split, rows in (("train", data.train), ("validation", data.validation)):
-            if rows is not None:
-                values = np.asarray(rows.inputs, dtype=np.float64)
-                restored = estimator.inverse_transform(estimator.transform(values))
-                metrics |= reduction_scores(split, values, restored, estimator.mean_)
-        fit_time_s = time.monotonic() - started
-        context.report(1, 1, metrics)
-        names = tuple(f"component {number}" for number in range(1, kept + 1))
-        return Fit(model, (metrics,), 1, "finished", fit_time_s, outputs=names)
+        work = partial(_analysed, data, settings, context.seed)
+        fit = one_call(work, context, operations=2.0 * data.train.inputs.size * columns)
+        context.report(1, 1, fit.best)
+        return fit
 
 
 ALGORITHMS = (PrincipalComponents(),)
+
+
+def _analysed(data: TrainingData, settings: PrincipalComponentsHyperparameters, seed: int) -> Fit:
+    import_estimators()
+    from sklearn.decomposition import PCA
+
+    from tasks.train.models.scikit_learn import ScikitLearnModel
+
+    started = time.monotonic()
+    inputs = np.asarray(data.train.inputs, dtype=np.float64)
+    # All of them, for the figure; those beyond the kept ones are dropped from the model.
+    whole: Any = PCA(random_state=seed).fit(inputs)
+    shares = np.nan_to_num(whole.explained_variance_ratio_)
+    enough = int(np.searchsorted(np.cumsum(shares), settings.explained_percent / 100 - 1e-9)) + 1
+    kept = settings.components or min(enough, min(inputs.shape))
+    estimator: Any = PCA(kept, whiten=settings.whiten, random_state=seed).fit(inputs)
+    found: dict[str, Json] = {"explained_variance_ratio": [float(share) for share in shares[:MOST_SHOWN]]}
+    model = ScikitLearnModel(estimator, kept, gives="components", found=found)
+    metrics: Metrics = {"components": float(kept)}
+    for split, rows in (("train", data.train), ("validation", data.validation)):
+        if rows is not None:
+            values = np.asarray(rows.inputs, dtype=np.float64)
+            restored = estimator.inverse_transform(estimator.transform(values))
+            metrics |= reduction_scores(split, values, restored, estimator.mean_)
+    names = tuple(f"component {number}" for number in range(1, kept + 1))
+    return Fit(model, (metrics,), 1, "finished", time.monotonic() - started, outputs=names)

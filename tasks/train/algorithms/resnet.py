@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field
 
+from tasks.train.algorithms.fields import (
+    BatchSize,
+    Epochs,
+    EvalBatchSize,
+    InputSize,
+    LearningRate,
+    LoggingSteps,
+    WeightDecay,
+)
 from tasks.train.algorithms.transformers_algorithm import (
     TransformersAlgorithm,
     TransformersHyperparameters,
@@ -23,10 +32,8 @@ if TYPE_CHECKING:
 class ResNetHyperparameters(TransformersHyperparameters):
     """Settings of the residual networks."""
 
-    learning_rate: float = Field(default=2e-3, gt=0, le=10, description="Highest learning rate.")
-    weight_decay: float = Field(
-        default=0.05, ge=0, le=10, description="Decay of the weights; biases and normalisation have none."
-    )
+    learning_rate: LearningRate = 2e-3
+    weight_decay: WeightDecay = 0.05
 
 
 class ResNet50Hyperparameters(ResNetHyperparameters):
@@ -41,37 +48,11 @@ class ResNet50Hyperparameters(ResNetHyperparameters):
         le=10,
         description="Highest learning rate; 0.002 learns faster from few images or with pretrained weights.",
     )
-    epochs: int | None = Field(
-        default=3,
-        ge=1,
-        le=10_000,
-        description="Passes over the training rows; empty chooses by their number.",
-    )
-    batch_size_per_rank: int = Field(
-        default=16,
-        ge=1,
-        le=65_536,
-        description="Rows in one optimiser step on each rank.",
-    )
-    eval_batch_size_per_rank: int = Field(
-        default=16,
-        ge=1,
-        le=65_536,
-        description="Rows that are scored together when the validation split is looked at.",
-    )
-    logging_steps: int | None = Field(
-        default=10,
-        ge=1,
-        le=1_000_000,
-        description="Steps between two reports of the training loss; empty reports epochs only.",
-    )
-    input_size: int | None = Field(
-        default=28,
-        ge=8,
-        le=1024,
-        description="Side in pixels that images are resized to on their way into the network; "
-        "empty takes them as they were prepared.",
-    )
+    epochs: Epochs = 3
+    batch_size_per_rank: BatchSize = 16
+    eval_batch_size_per_rank: EvalBatchSize = 16
+    logging_steps: LoggingSteps = 10
+    input_size: InputSize = 28
 
 
 class ResNet(TransformersAlgorithm):

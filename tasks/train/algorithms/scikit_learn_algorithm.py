@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.refs import Problem
@@ -19,6 +19,7 @@ from tasks.train.algorithms.algorithm import (
     SearchRange,
     TrainingData,
 )
+from tasks.train.algorithms.one_call import import_estimators, one_call
 from tasks.train.algorithms.suitability import Characteristics, Suitability
 from tasks.train.scores import split_scores
 
@@ -34,8 +35,8 @@ OUT_OF_ITERATIONS = "iteration limit"
 class ScikitLearnAlgorithm(ABC):
     """Base of the algorithms that are one scikit-learn estimator.
 
-    A fit is one call into scikit-learn, which nothing can interrupt: it hears of no time limit and of
-    no stop before its end.
+    A fit is one call into scikit-learn, which hears nothing before its end; `one_call` ends it all the
+    same.
     """
 
     name: ClassVar[str]
@@ -73,22 +74,34 @@ class ScikitLearnAlgorithm(ABC):
         converged = fitted_to_the_end(estimator, data, context)
         return ScikitLearnModel(estimator, len(data.classes)), converged
 
+    def operations(self, data: TrainingData, settings: Any) -> float:
+        """About how many operations a fit takes at most.
+
+        Those of an iterative solver; without iterations, of the products of all columns with each other.
+        """
+        rounds: Any = getattr(settings, "max_iterations", data.train.inputs.shape[1])
+        return float(data.train.inputs.size * data.outputs * rounds)
+
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
-        """Fit the estimator once and report once: see `Algorithm.fit`."""
-        import_estimators()
+        """Fit the estimator once and report once: see `Algorithm.fit`.
+
+        Raises:
+            FitStopped: It was stopped: there is no model before the end.
+            FitOutOfTime: Its time was up before the end.
+        """
         self.refuse(data, settings)
+        plain = FitContext(seed=context.seed, threads=context.threads)
+        fit = one_call(partial(self._fit, data, settings, plain), context, self.operations(data, settings))
+        context.report(1, 1, fit.best)
+        return fit
+
+    def _fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
+        import_estimators()
         started = time.monotonic()
         model, converged = self.learn(data, settings, context)
         ended = "finished" if converged else OUT_OF_ITERATIONS
         fit_time_s = time.monotonic() - started
-        metrics = scores_of(model, data)
-        context.report(1, 1, metrics)
-        return Fit(model, (metrics,), best_epoch=1, ended=ended, fit_time_s=fit_time_s)
-
-
-def import_estimators() -> None:
-    """Import what the fits need, which takes seconds in a fresh process and is no part of a fit's time."""
-    importlib.import_module("tasks.train.models.scikit_learn")  # skops imports all of scikit-learn
+        return Fit(model, (scores_of(model, data),), best_epoch=1, ended=ended, fit_time_s=fit_time_s)
 
 
 def fitted_to_the_end(estimator: Any, data: TrainingData, context: FitContext) -> bool:
@@ -96,12 +109,14 @@ def fitted_to_the_end(estimator: Any, data: TrainingData, context: FitContext) -
 
     What predicts later does so on one thread, since threads add up their parts in any order.
     """
+    from joblib import parallel_config  # type: ignore[import-untyped]
     from sklearn.exceptions import ConvergenceWarning
 
     threaded = "n_jobs" in estimator.get_params(deep=False)
     if threaded:
         estimator.set_params(n_jobs=threads(context))
-    with warnings.catch_warnings(record=True) as heard:
+    # Threads: processes, which joblib would take for some fits, take a second to start, and stay behind.
+    with parallel_config(backend="threading"), warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         estimator.fit(data.train.inputs, data.train.labels)
     if threaded:

@@ -6,17 +6,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fields import Dropout
 from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkAlgorithm
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 
 if TYPE_CHECKING:
     from torch import nn
-
-SMALLEST_SIDE_PX = 8
-"""Three poolings leave at least one pixel of this."""
 
 
 class SixLayerCnnHyperparameters(ImageHyperparameters):
@@ -28,9 +25,7 @@ class SixLayerCnnHyperparameters(ImageHyperparameters):
         le=512,
         description="Channels of the first block; later ones have 3 and 6 times as many.",
     )
-    dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the features left out before the last layer."
-    )
+    dropout: Dropout = 0.1
 
 
 class SixLayerCnn(NetworkAlgorithm):
@@ -59,37 +54,17 @@ class SixLayerCnn(NetworkAlgorithm):
         """See `NetworkAlgorithm.network`."""
         from torch import nn
 
+        from tasks.train.networks.convolutions import mean_classified, normalised
+
         assert isinstance(settings, SixLayerCnnHyperparameters)
         height, width, channels = input_shape
-        if min(height, width) < SMALLEST_SIDE_PX:
-            raise InvalidSettings(
-                f"images of {width} x {height} pixels are too small for the {self.title}",
-                where="dataset",
-                allowed=f"sides of at least {SMALLEST_SIDE_PX} pixels",
-                mend="preprocess with a larger size",
-            )
+        self.refuse_small_images(height, width, mend="preprocess with a larger size")
         layers: list[nn.Module] = []
         before = channels
         for after in (settings.width, 3 * settings.width, 6 * settings.width):
-            layers += [
-                # The normalisations that follow have the biases.
-                nn.Conv2d(before, after, kernel_size=3, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(after, after, kernel_size=3, padding=1, bias=False),
-                # Pooled before it is normalised: a quarter of the numbers for the same features.
-                nn.MaxPool2d(2),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            ]
+            layers += [*normalised(before, after), *normalised(after, after, pooled=True)]
             before = after
-        layers += [
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(before, outputs),
-        ]
-        return nn.Sequential(*layers)
+        return nn.Sequential(*layers, *mean_classified(before, outputs, settings.dropout))
 
 
 ALGORITHMS = (SixLayerCnn(),)

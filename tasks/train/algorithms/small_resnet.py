@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fields import Dropout
 from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkAlgorithm
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 
 if TYPE_CHECKING:
     from torch import nn
-
-SMALLEST_SIDE_PX = 8
-"""Three poolings leave at least one pixel of this."""
 
 LARGE_SIDE_PX = 64
 """Images with longer sides are halved by the first convolution."""
@@ -36,9 +33,7 @@ class SmallResNetHyperparameters(ImageHyperparameters):
         le=256,
         description="Channels of the first convolution; the stages have 2, 4 and 8 times as many.",
     )
-    dropout: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the features left out before the last layer."
-    )
+    dropout: Dropout = 0.1
 
 
 class SmallResNet(NetworkAlgorithm):
@@ -66,29 +61,17 @@ class SmallResNet(NetworkAlgorithm):
         """See `NetworkAlgorithm.network`."""
         from torch import nn
 
-        from tasks.train.networks.residual import ResidualPair, normalised
+        from tasks.train.networks.convolutions import ResidualPair, mean_classified, normalised
 
         assert isinstance(settings, SmallResNetHyperparameters)
         height, width, channels = input_shape
-        if min(height, width) < SMALLEST_SIDE_PX:
-            raise InvalidSettings(
-                f"images of {width} x {height} pixels are too small for the {self.title}",
-                where="dataset",
-                allowed=f"sides of at least {SMALLEST_SIDE_PX} pixels",
-                mend="preprocess with a larger size",
-            )
+        self.refuse_small_images(height, width, mend="preprocess with a larger size")
         before = settings.width
         layers = normalised(channels, before, stride=2 if min(height, width) > LARGE_SIDE_PX else 1)
         for after in (2 * settings.width, 4 * settings.width, 8 * settings.width):
             layers += [*normalised(before, after, pooled=True), ResidualPair(after)]
             before = after
-        layers += [
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Dropout(settings.dropout),
-            nn.Linear(before, outputs),
-        ]
-        return nn.Sequential(*layers)
+        return nn.Sequential(*layers, *mean_classified(before, outputs, settings.dropout))
 
 
 ALGORITHMS = (SmallResNet(),)

@@ -10,6 +10,7 @@ from pydantic import Field
 from tasks.errors import InvalidData
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, FitContext, SearchRange, TrainingData
+from tasks.train.algorithms.fields import ClassWeights
 from tasks.train.algorithms.linear_regression import of_scaled_label
 from tasks.train.algorithms.scikit_learn_algorithm import ScikitLearnAlgorithm, fitted_to_the_end
 from tasks.train.algorithms.suitability import MANY_ROWS, Characteristics, Suitability, suitability
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tasks.train.models.scikit_learn import ScikitLearnModel
 
 MOST_ROWS = 50_000
-"""Time grows with the square of the rows, and the fit cannot be interrupted."""
+"""Time grows with the square of the rows."""
 
 FOLDS = 5
 
@@ -47,9 +48,7 @@ class SupportVectorMachineHyperparameters(AlgorithmSettings):
         le=10,
         description="Values: errors up to so many standard deviations of the label cost nothing.",
     )
-    class_weights: Literal["none", "balanced"] = Field(
-        default="none", description="balanced weighs each row by how rare its class is."
-    )
+    class_weights: ClassWeights = "none"
     max_iterations: int = Field(default=200_000, ge=1, le=10_000_000, description="Most steps of the solver.")
 
 
@@ -94,6 +93,11 @@ class SupportVectorMachine(ScikitLearnAlgorithm):
                     allowed="two rows of each class, to learn from one how sure to be of the other",
                     mend="add rows of it, leave the class out, or take another algorithm",
                 )
+
+    def operations(self, data: TrainingData, settings: SupportVectorMachineHyperparameters) -> float:
+        """See `ScikitLearnAlgorithm.operations`: each step compares a row with all others."""
+        fits = FOLDS + 1 if data.problem.is_classification else 1
+        return float(data.train.inputs.size) * settings.max_iterations * fits
 
     def learn(
         self, data: TrainingData, settings: SupportVectorMachineHyperparameters, context: FitContext

@@ -23,19 +23,19 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
-
-from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
-from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkAlgorithm
+from tasks.train.algorithms.fields import EvalBatchSize, InputSize
+from tasks.train.algorithms.network_algorithm import (
+    ImageHyperparameters,
+    NetworkAlgorithm,
+)
 from tasks.train.algorithms.suitability import FEW_ROWS, Characteristics, Suitability, suitability
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-SMALLEST_SIDE_PX = 8
 SMALLEST_MAP_PX = 3
 SMALLEST_GRID = 7
 PUBLISHED_REDUCTION = 32
@@ -60,19 +60,8 @@ def patch_px(side_px: int) -> int:
 class TransformersHyperparameters(ImageHyperparameters):
     """Settings of the image networks of transformers."""
 
-    eval_batch_size_per_rank: int = Field(
-        default=64,
-        ge=1,
-        le=65_536,
-        description="Rows that are scored together when the validation split is looked at.",
-    )
-    input_size: int | None = Field(
-        default=None,
-        ge=SMALLEST_SIDE_PX,
-        le=1024,
-        description="Side in pixels that images are resized to on their way into the network; "
-        "empty takes them as they were prepared.",
-    )
+    eval_batch_size_per_rank: EvalBatchSize = 64
+    input_size: InputSize = None
 
 
 class TransformersAlgorithm(NetworkAlgorithm):
@@ -118,13 +107,7 @@ class TransformersAlgorithm(NetworkAlgorithm):
         if settings.input_size is not None:
             height = width = settings.input_size
         side_px = min(height, width)
-        if side_px < SMALLEST_SIDE_PX:
-            raise InvalidSettings(
-                f"images of {width} x {height} pixels are too small for {self.title}",
-                where="dataset",
-                allowed=f"sides of at least {SMALLEST_SIDE_PX} pixels",
-                mend="set input_size, or preprocess with a larger size",
-            )
+        self.refuse_small_images(height, width, mend="set input_size, or preprocess with a larger size")
         multiple = self.multiple_px(side_px)
         height, width = (-(-side // multiple) * multiple for side in (height, width))
         model = self.model(height, width, channels, outputs, settings)

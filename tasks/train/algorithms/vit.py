@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from tasks.train.algorithms.algorithm import SearchRange
+from tasks.train.algorithms.fields import GradientClipNorm, LearningRate, WeightDecay
 from tasks.train.algorithms.transformers_algorithm import (
     TransformersAlgorithm,
     TransformersHyperparameters,
@@ -27,16 +28,9 @@ HEAD_WIDTH = 64
 class ViTHyperparameters(TransformersHyperparameters):
     """Settings of the vision transformers."""
 
-    learning_rate: float = Field(default=1e-3, gt=0, le=10, description="Highest learning rate.")
-    weight_decay: float = Field(
-        default=0.05, ge=0, le=10, description="Decay of the weights; biases and normalisation have none."
-    )
-    gradient_clip_norm: float | None = Field(
-        default=1.0,
-        gt=0,
-        le=1e6,
-        description="Longest gradient; longer ones are shortened to it. Empty leaves them as they are.",
-    )
+    learning_rate: LearningRate = 1e-3
+    weight_decay: WeightDecay = 0.05
+    gradient_clip_norm: GradientClipNorm = 1.0
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the features left out after each layer."
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, TrainingData
@@ -45,7 +47,8 @@ def fit_network(
     and taken up again from there.
 
     Raises:
-        InvalidSettings: The settings do not go with the rows, or the loss is no longer a number.
+        InvalidSettings: The settings do not go with the rows.
+        Diverged: The loss is no longer a finite number.
     """
     assert isinstance(settings, NetworkHyperparameters)
     communicator: Communicator = context.communicator or SingleProcess()
@@ -75,30 +78,13 @@ def fit_network(
         )
         callbacks: list[Callback] = []
         if context.work_folder is not None:
-            identity = {
-                "algorithm": algorithm.name,
-                "hyperparameters": settings.model_dump(mode="json"),
-                "seed": context.seed,
-                "data": data_digest(data),
-                "ranks": world.size,
-                "start": weights_digest(state.network) if context.start_from else None,
-            }
+            identity = _identity(algorithm, data, settings, context, world.size, state)
             folder = CheckpointFolder(context.work_folder / "checkpoints", identity)
             kept = broadcast_bytes(communicator, folder.newest() if world.is_root else None)
             if kept is not None:
                 restore(state, kept)
             callbacks.append(KeepCheckpoints(folder, world))  # first: reports may count on it
-        callbacks += [
-            ReportMetrics(context.report, loop_settings.epochs, world),
-            EarlyStopping(settings.patience_epochs),
-            StopRequest(context.should_stop),
-        ]
-        if context.max_time_s is not None:
-            callbacks.append(TimeLimit(context.max_time_s))
-        if settings.logging_steps is not None:
-            callbacks.append(
-                ReportSteps(context.report_steps, settings.logging_steps, objective, communicator)
-            )
+        callbacks += _callbacks(settings, context, loop_settings.epochs, objective, communicator)
         ended = loop.run(
             state,
             train,
@@ -128,6 +114,46 @@ def device_for(gpus: int | None, world: World, has_gpu: bool) -> torch.device:
         has_gpu: Whether PyTorch finds a GPU here.
     """
     return torch.device("cuda", world.local_rank) if has_gpu and gpus != 0 else torch.device("cpu")
+
+
+def _identity(
+    algorithm: NetworkAlgorithm,
+    data: TrainingData,
+    settings: NetworkHyperparameters,
+    context: FitContext,
+    ranks: int,
+    state: TrainingState,
+) -> dict[str, Any]:
+    """What makes a fit this one: it is taken up from its own checkpoints alone."""
+    return {
+        "algorithm": algorithm.name,
+        "hyperparameters": settings.model_dump(mode="json"),
+        "seed": context.seed,
+        "data": data_digest(data),
+        "ranks": ranks,
+        "start": weights_digest(state.network) if context.start_from else None,
+    }
+
+
+def _callbacks(
+    settings: NetworkHyperparameters,
+    context: FitContext,
+    epochs: int,
+    objective: Objective,
+    communicator: Communicator,
+) -> list[Callback]:
+    """Who is told of the epochs, and who may end them; of those, the first one that wants to says why."""
+    callbacks: list[Callback] = [
+        ReportMetrics(context.report, epochs, communicator.world),
+        EarlyStopping(settings.patience_epochs),
+        StopRequest(context.should_stop),
+    ]
+    if context.max_time_s is not None:
+        callbacks.append(TimeLimit(context.max_time_s))
+    if settings.logging_steps is not None:
+        steps = ReportSteps(context.report_steps, settings.logging_steps, objective, communicator)
+        callbacks.append(steps)
+    return callbacks
 
 
 def _new_state(

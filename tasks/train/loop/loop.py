@@ -7,7 +7,6 @@ as one that was not.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -16,13 +15,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tasks.errors import InvalidSettings
 from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.loop.batches import Batches
 from tasks.train.loop.callbacks.callback import Callback
 from tasks.train.loop.communicators.communicator import Communicator, average_gradients
 from tasks.train.loop.objective import Objective
 from tasks.train.loop.precision import autocast, compiled
+from tasks.train.loop.refusals import refuse_diverged
 from tasks.train.loop.schedules import share_of_highest
 from tasks.train.loop.seeds import seed_step
 from tasks.train.loop.state import TrainingState
@@ -81,7 +80,7 @@ def run(
         Why it ended: `finished`, or what a callback said.
 
     Raises:
-        InvalidSettings: The loss is no longer a finite number.
+        Diverged: The loss is no longer a finite number.
     """
     clock = _Clock()
     state.start_alike_(communicator)
@@ -99,13 +98,13 @@ def run(
         state.spend(clock.lap_s())
         state.bring_together_(communicator)
         metrics = _metrics("train", state.sums, objective)
-        _refuse_unless_finite(metrics["train_loss"], "training", state)
+        refuse_diverged(metrics["train_loss"], "training", state.epoch)
         last_step = state.epoch * train.steps + state.step - 1
         metrics["learning_rate"] = learning_rate(last_step, train.steps, settings)
         metrics["rows_per_s"] = float(state.sums[2]) * communicator.world.size / state.epoch_elapsed_s
         if validation is not None:
             metrics |= _validate(state.kept, validation, objective, settings, communicator)
-            _refuse_unless_finite(metrics["validation_loss"], "validation", state)
+            refuse_diverged(metrics["validation_loss"], "validation", state.epoch)
         state.spend(clock.lap_s())
         metrics["epoch_time_s"] = state.epoch_elapsed_s
 
@@ -155,6 +154,7 @@ def _train_epoch(
             state.steps_done += 1
             state.spend(clock.lap_s())
 
+            # Asked before the optimiser's step, so that the answers travel with the gradients.
             wanted = any(c.wants_to_end(state) or c.wants_to_pause(state) for c in callbacks)
             wanted = average_gradients(communicator, parameters, vote=wanted)
             if settings.gradient_clip_norm is not None:
@@ -166,7 +166,7 @@ def _train_epoch(
             if wanted or state.steps_done % CHECKED_EVERY_STEPS == 0:
                 loss_sum = state.sums[0].clone()
                 communicator.average_(loss_sum)  # so that all ranks find out together
-                _refuse_unless_finite(loss_sum.item(), "training", state)
+                refuse_diverged(loss_sum.item(), "training", state.epoch)
             for callback in callbacks:
                 callback.after_step(state)
             if wanted:
@@ -243,12 +243,3 @@ def _metrics(split: str, sums: Tensor, objective: Objective) -> Metrics:
     """Metrics of a split from sums of loss, score and rows, float64 `[3]`."""
     loss, score, rows = sums.tolist()
     return objective.metrics(split, loss / rows, score / rows)
-
-
-def _refuse_unless_finite(loss: float, split: str, state: TrainingState) -> None:
-    if not math.isfinite(loss):
-        raise InvalidSettings(
-            f"the {split} loss is {loss} in epoch {state.epoch + 1}",
-            where="hyperparameters",
-            mend="lower learning_rate, clip gradients with gradient_clip_norm, or use precision float32",
-        )

@@ -1,10 +1,35 @@
-"""Settings of the loop that make no sense for the rows at hand, refused in words before any work."""
+"""Settings of the loop that the rows cannot be trained with, refused in words once it shows."""
 
 from __future__ import annotations
+
+import math
 
 from tasks.errors import InvalidSettings
 from tasks.train.algorithms.algorithm import TrainingData
 from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkHyperparameters
+
+
+class Diverged(InvalidSettings):
+    """The loss is no longer a finite number."""
+
+
+def refuse_diverged(loss: float, split: str, epoch: int) -> None:
+    """Check a loss.
+
+    Args:
+        loss: Of the epoch that is running.
+        split: Rows that it is of.
+        epoch: Finished epochs.
+
+    Raises:
+        Diverged: It is infinite, or no number.
+    """
+    if not math.isfinite(loss):
+        raise Diverged(
+            f"the {split} loss is {loss} in epoch {epoch + 1}",
+            where="hyperparameters",
+            mend="lower learning_rate, clip gradients with gradient_clip_norm, or use precision float32",
+        )
 
 
 def refuse_unfit(settings: NetworkHyperparameters, data: TrainingData, ranks: int) -> None:

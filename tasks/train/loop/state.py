@@ -53,7 +53,7 @@ class TrainingState:
         return [self.network] if self.averaged is None else [self.network, self.averaged]
 
     def start_alike_(self, communicator: Communicator) -> None:
-        """Give every rank the root's weights."""
+        """Give every rank the weights of rank 0."""
         for network in self.networks():
             for tensor in network.state_dict().values():
                 communicator.broadcast_(tensor)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import InvalidData, InvalidSettings, TrainyardError
+from tasks.errors import InvalidData, TrainyardError, noted, raise_all
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Value
 from tasks.train.bundle import Bundle
@@ -78,32 +78,18 @@ def check_own_code(
         TrainyardError: Of the kind of the one fault; `InvalidSettings` with all of them if they are more.
     """
     faults: list[TrainyardError] = []
-
-    def attempt(act: Callable[[], object]) -> None:
-        try:
-            act()
-        except TrainyardError as error:
-            faults.append(error)
-
-    def check_source() -> None:
+    with noted(faults):
+        require_hyperparameters(hyperparameters)
+    with noted(faults):
+        store.open(ref)
+    with noted(faults):
+        named_datasets(own, store)
+    with noted(faults):
         with opened(own, access) as code:
             script = read_script(code, own.entry_point)
         if script.requirements is None:
             refuse_missing(missing(script.imports), has_requirements=False)
-
-    attempt(lambda: require_hyperparameters(hyperparameters))
-    attempt(lambda: store.open(ref))
-    attempt(lambda: named_datasets(own, store))
-    attempt(check_source)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise InvalidSettings(
-            "; ".join(error.what for error in faults),
-            where="; ".join(error.where for error in faults if error.where),
-            allowed="; ".join(error.allowed for error in faults if error.allowed),
-            mend="; ".join(dict.fromkeys(error.mend for error in faults if error.mend)),
-        )
+    raise_all(faults)
 
 
 def fit_own_code(

@@ -17,7 +17,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.utils.validation import _validate_metric_name
 
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.algorithm import FitContext, Metrics
+from tasks.train.cross_validation import share
 from tasks.train.live import MOST_POINTS, Live, Standing
 from tasks.train.live_curves import live_curves
 from tasks.train.metric_names import metric_name
@@ -222,3 +223,20 @@ def test_curves_so_far_are_a_picture(values: list[float]) -> None:
 
 def test_one_epoch_has_no_curve() -> None:
     assert live_curves([(1, {"train_loss": 1.0})], 5) == ""
+
+
+def test_folds_have_a_line_each_and_the_running_one_stands_out() -> None:
+    told: list[tuple[int, Metrics]] = []
+    context = FitContext(report=lambda epoch, epochs, metrics: told.append((epoch, metrics)))
+    for fold in range(2):
+        report = share(context, fold, 4, 0.0).report
+        for epoch in range(1, 6 if fold == 0 else 3):
+            report(epoch, 5, {"train_loss": 1 / epoch, "validation_loss": 2 / epoch})
+    assert [epoch for epoch, _ in told] == [1, 2, 3, 4, 5, 6, 7]
+    root = ET.fromstring(live_curves(told, 20))
+    assert "after 2 of 5 epochs, fold 2 of 3" in "".join(root.itertext())
+    lines = [line for line in root.iter() if line.tag.endswith("polyline")]
+    assert [len(line.attrib["points"].split()) for line in lines] == [5, 2, 5, 2]
+    assert ["stroke-opacity" in line.attrib for line in lines] == [True, False, True, False]
+    starts = {line.attrib["points"].split(",")[0] for line in lines}
+    assert len(starts) == 1  # each fold begins at its first epoch

@@ -23,10 +23,12 @@ from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
 from tasks.evaluate.records import evaluate_and_record, load_evaluation, load_predictions
 from tasks.refs import DatasetRef, Problem
+from tasks.train.algorithms import one_call
 from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.bundle import Bundle
 from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import download_bundle
+from tasks.train.tags import MODEL_URI_TAG
 from tasks.train.tracking import experiment_id, tracked_run
 from tasks.train.train import find_run, train, verify_run
 from tests.helpers.models import SPECIES, iris_rows
@@ -230,6 +232,23 @@ def test_being_stopped_closes_the_run_as_aborted(
     found = client.get_run(run.run_id)
     assert (found.info.status, found.data.tags["trainyard.status"]) == ("KILLED", "aborted")
     assert find_run(client, run.run_id).model_uri == run.model_uri
+
+
+def test_stopped_before_there_is_a_model_the_run_is_aborted(
+    iris: DatasetRef,
+    store: DatasetStore,
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(one_call, "LONG_OPERATIONS", 0)
+    config = TrainConfig(algorithm="logistic_regression", experiment="stopped early")
+    with pytest.raises(one_call.FitStopped):
+        train(iris, config, store, client, tmp_path, should_stop=lambda: True)
+    experiment = client.get_experiment_by_name("stopped early")
+    [left] = client.search_runs([experiment.experiment_id])
+    assert (left.info.status, left.data.tags["trainyard.status"]) == ("KILLED", "aborted")
+    assert MODEL_URI_TAG not in left.data.tags
 
 
 def test_data_that_teaches_nothing_leaves_no_run(

@@ -83,6 +83,27 @@ def test_bad_settings_are_refused_before_anything_runs() -> None:
         TrainConfig(tags={str(number): "" for number in range(11)})
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    settings = {"treess": 3, "max_depth": 0, "column_fraction": float("nan")}
+    with pytest.raises(ValidationError) as refused:
+        TrainConfig.model_validate(
+            {
+                "algorithm": "random_forest",
+                "hyperparameters": settings,
+                "max_time_s": 0,
+                "seeds": 1,
+                "tags": {str(number): "" for number in range(11)},
+            }
+        )
+    told = {".".join(map(str, one["loc"])): one["msg"] for one in refused.value.errors()}
+    assert set(told) == {"hyperparameters", "max_time_s", "seeds", "tags"}
+    assert "'treess' is unknown (did you mean 'trees'?)" in told["hyperparameters"]
+    assert "'max_depth' is 0" in told["hyperparameters"]
+    assert "'column_fraction' is nan" in told["hyperparameters"]
+    with pytest.raises(InvalidSettings, match=r"'alpha' is unknown.*no weights to start from"):
+        TrainConfig(start_from="0" * 32, hyperparameters={"alpha": 1}).resolve(Problem.TABLE_REGRESSION, 150)
+
+
 @pytest.mark.parametrize(
     "tags",
     [

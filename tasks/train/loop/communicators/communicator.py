@@ -1,4 +1,4 @@
-"""The few words that ranks need: average, broadcast, barrier."""
+"""The few words that ranks need: average and broadcast."""
 
 from __future__ import annotations
 
@@ -25,33 +25,28 @@ class Communicator(Protocol):
         """Replace a floating tensor by its mean over the ranks; bit for bit the same on each."""
         ...
 
-    def broadcast_(self, tensor: Tensor, root: int = 0) -> None:
-        """Replace a tensor by the root's."""
-        ...
-
-    def barrier(self) -> None:
-        """Wait until every rank is here."""
+    def broadcast_(self, tensor: Tensor) -> None:
+        """Replace a tensor by that of rank 0."""
         ...
 
 
-def broadcast_bytes(communicator: Communicator, content: bytes | None, root: int = 0) -> bytes | None:
-    """Give every rank the root's bytes, or its None.
+def broadcast_bytes(communicator: Communicator, content: bytes | None) -> bytes | None:
+    """Give every rank the bytes of rank 0, or its None.
 
     Args:
         communicator: The ranks.
-        content: What to send; read on the root only.
-        root: Rank that sends.
+        content: What to send; read on rank 0 only.
     """
-    is_root = communicator.world.rank == root
+    is_root = communicator.world.is_root
     length = torch.tensor([-1 if content is None else len(content)] if is_root else [0])
-    communicator.broadcast_(length, root)
+    communicator.broadcast_(length)
     if length.item() < 0:
         return None
     buffer = torch.zeros(int(length.item()), dtype=torch.uint8)
     if is_root and content:
         buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     if len(buffer):
-        communicator.broadcast_(buffer, root)
+        communicator.broadcast_(buffer)
     return buffer.numpy().tobytes()
 
 

@@ -21,16 +21,12 @@ class HorovodRanks:
         if message is not tensor:
             tensor.copy_(message)
 
-    def broadcast_(self, tensor: Tensor, root: int = 0) -> None:
+    def broadcast_(self, tensor: Tensor) -> None:
         """See `Communicator.broadcast_`."""
         message = tensor.contiguous()
-        hvd.broadcast_(message, root_rank=root, name=_name("broadcast", message))
+        hvd.broadcast_(message, root_rank=0, name=_name("broadcast", message))
         if message is not tensor:
             tensor.copy_(message)
-
-    def barrier(self) -> None:
-        """See `Communicator.barrier`."""
-        hvd.barrier()
 
 
 def _name(operation: str, message: Tensor) -> str:

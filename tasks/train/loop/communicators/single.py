@@ -15,8 +15,5 @@ class SingleProcess:
     def average_(self, tensor: Tensor) -> None:
         """See `Communicator.average_`: the mean of one."""
 
-    def broadcast_(self, tensor: Tensor, root: int = 0) -> None:
-        """See `Communicator.broadcast_`: the root's own."""
-
-    def barrier(self) -> None:
-        """See `Communicator.barrier`: everyone is here."""
+    def broadcast_(self, tensor: Tensor) -> None:
+        """See `Communicator.broadcast_`: rank 0's own."""

@@ -26,10 +26,6 @@ class TorchRanks:
         torch.distributed.all_reduce(tensor)  # gloo has no mean of its own
         tensor.div_(self.world.size)
 
-    def broadcast_(self, tensor: Tensor, root: int = 0) -> None:
+    def broadcast_(self, tensor: Tensor) -> None:
         """See `Communicator.broadcast_`."""
-        torch.distributed.broadcast(tensor, src=root)
-
-    def barrier(self) -> None:
-        """See `Communicator.barrier`."""
-        torch.distributed.barrier()
+        torch.distributed.broadcast(tensor, src=0)

@@ -1,4 +1,4 @@
-"""Convolutions with their normalisations, and the shortcut around two of them."""
+"""What the small convolutional networks are built of."""
 
 from __future__ import annotations
 
@@ -23,6 +23,17 @@ def normalised(before: int, after: int, *, stride: int = 1, pooled: bool = False
         nn.BatchNorm2d(after),
         nn.ReLU(inplace=True),
     ]
+
+
+def mean_classified(channels: int, outputs: int, dropout: float) -> list[nn.Module]:
+    """The mean of each feature over the picture, float `[n, channels]`, and from it float `[n, outputs]`.
+
+    Args:
+        channels: Features that come in.
+        outputs: Numbers that go out.
+        dropout: Share of the features that is left out in training.
+    """
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, outputs)]
 
 
 class ResidualPair(nn.Module):
