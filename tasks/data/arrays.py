@@ -7,20 +7,17 @@ import math
 import os
 import shutil
 import tempfile
-from pathlib import Path
 
 import numpy as np
-import psutil
 from numpy.typing import DTypeLike, NDArray
 
+from tasks.data.memory import free_memory_bytes
 from tasks.errors import Unavailable
 from tasks.home import home
 
 LARGEST_SHARE = 0.3
 """Share of the free memory that one array may take; a fit holds a training and a validation split, and
 needs room for its network."""
-
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def empty_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
@@ -55,14 +52,3 @@ def empty_array(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]
                 mend="resize to fewer pixels, take fewer rows, or free the disk",
             ) from error
         return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
-
-
-def free_memory_bytes() -> int:
-    """Memory that this process may still take: the host's, or what a container's limit leaves of it."""
-    free = int(psutil.virtual_memory().available)
-    try:
-        limit = (_CGROUP / "memory.max").read_text().strip()
-        used = int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):
-        return free  # no limits of this kind here
-    return free if limit == "max" else max(0, min(free, int(limit) - used))

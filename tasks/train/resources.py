@@ -37,12 +37,12 @@ ALL_THERE_IS = Resources()
 
 
 def host() -> Resources:
-    """What this host has: processors that this process may run on, installed memory, visible GPUs."""
-    import psutil
+    """What this host has: processors that this process may run on, memory, visible GPUs."""
+    from tasks.data.memory import installed_memory_bytes
 
     return Resources(
         cpus=len(os.sched_getaffinity(0)),
-        memory_gib=psutil.virtual_memory().total / 2**30,
+        memory_gib=installed_memory_bytes() / 2**30,
         gpus=_gpus(),
     )
 

@@ -31,8 +31,8 @@ from tasks.errors import InvalidData, Unavailable
 from tasks.home import home
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.contract import plain_environment
-from tasks.train.own_code.keeper import size_of
 from tasks.train.own_code.process import Program, remove, run
+from tasks.train.own_code.process_tree import size_of
 from tasks.train.own_code.script import REQUIREMENTS, Import
 
 MOST_KEPT = 10

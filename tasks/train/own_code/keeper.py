@@ -2,24 +2,22 @@
 
     flow process ── keeper ── init ── the code ── whatever it starts
 
-Only the standard library is used, and nothing of this project: the keeper starts in milliseconds. It
-ends the code at a limit, on a word from the flow process, and when the flow process is gone, even by
-SIGKILL (the kernel sends a signal at a parent's death, and standard input ends). Where the kernel
-allows it, the code has process numbers of its own (user and pid namespaces): then nothing that it
-starts can leave, since all of it dies with `init`, and it cannot see the other processes of the host
-and what stands in their environments. Elsewhere the keeper adopts what loses its parent (subreaper) and
-kills it by its descent.
+Only the standard library is used, and of this project only the two modules that are imported below: the
+keeper starts in milliseconds. It ends the code at a limit, on a word from the flow process, and when the
+flow process is gone, even by SIGKILL (the kernel sends a signal at a parent's death, and standard input
+ends). Where the kernel allows it, the code has process numbers of its own (user and pid namespaces): then
+nothing that it starts can leave, since all of it dies with `init`, and it cannot see the other processes of
+the host and what stands in their environments. Elsewhere the keeper adopts what loses its parent
+(subreaper) and kills it by its descent.
 
-    python -I -S keeper.py SPECIFICATION     # a JSON file; words on standard input: stop, done
+    python -E -s -S -m tasks.train.own_code.keeper SPECIFICATION     # JSON; on standard input: stop, done
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
-import resource
 import selectors
 import shutil
 import signal
@@ -28,175 +26,18 @@ import sys
 import time
 from typing import Any
 
-_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+from tasks.train.own_code.confinement import (
+    adopt_orphans,
+    become_init,
+    die_with_parent,
+    enter_namespaces,
+    has_namespaces,
+)
+from tasks.train.own_code.process_tree import Tree, size_of
+
 _FASTEST_S, _SLOWEST_S = 0.1, 0.5
 _DISK_EVERY_S = 2.0
 _BLOCK_BYTES = 65_536
-
-libc = ctypes.CDLL(None, use_errno=True)
-
-
-def checked(result: int) -> None:
-    """Raise the error of a call of the C library that failed."""
-    if result:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def enter_namespaces() -> None:
-    """Give the processes that are forked from here on numbers of their own."""
-    user, group = os.getuid(), os.getgid()
-    checked(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID))
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{user} {user} 1"),
-        ("gid_map", f"{group} {group} 1"),
-    ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
-
-
-def mount_proc() -> None:
-    """Show only the namespace's own processes below /proc."""
-    checked(libc.unshare(_CLONE_NEWNS))
-    checked(libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None))
-    checked(libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, None))
-
-
-def has_namespaces() -> bool:
-    """Whether the kernel lets this user have namespaces: tried in a child, which ends at once."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        with contextlib.suppress(BaseException):
-            enter_namespaces()
-            inner = os.fork()
-            if inner == 0:
-                with contextlib.suppress(BaseException):
-                    mount_proc()
-                    os._exit(0)
-                os._exit(1)
-            code = os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1])
-        os._exit(code)
-    return os.waitpid(child, 0)[1] == 0
-
-
-def become_init(spec: dict[str, Any], output: int, status: int, own_proc: bool) -> None:
-    """Start the code, bury what dies, and tell how the code ended; never returns."""
-    checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))
-    if own_proc:
-        mount_proc()
-    child = 0
-
-    def pass_on(number: int, frame: object) -> None:
-        if child:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child, signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, pass_on)
-    child = os.fork()
-    if child == 0:
-        try:
-            become_code(spec, output)
-        except BaseException as error:
-            os.write(output, f"{spec['command'][0]}: {error}\n".encode())
-        os._exit(127)
-    os.close(output)
-    while True:
-        try:
-            ended, how = os.waitpid(-1, 0)
-        except ChildProcessError:
-            os._exit(1)
-        if ended == child:
-            os.write(status, struct.pack("i", how))
-            os._exit(0)
-
-
-def become_code(spec: dict[str, Any], output: int) -> None:
-    """Turn into the user's program."""
-    checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL))  # without namespaces init takes nothing along
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.closerange(3, 4096)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # A backstop for one huge allocation; the limit itself is watched over all processes. Stacks of
-    # threads and what drivers reserve count here and not there, so there is room for them.
-    most = int(spec["limits"]["memory_bytes"]) + 8 * 2**30
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("800")
-    os.chdir(spec["folder"])
-    os.umask(0o077)
-    os.execve(spec["command"][0], spec["command"], spec["environment"])
-
-
-class Tree:
-    """All processes below one: how many they are, and how much memory they hold."""
-
-    def __init__(self, root: int) -> None:
-        self.root = root
-
-    def members(self) -> dict[int, int]:
-        """Process numbers with their resident bytes; the dead that nobody buried are left out."""
-        parents: dict[int, int] = {}
-        resident: dict[int, int] = {}
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            pid = int(name)
-            parents[pid] = int(fields[1])
-            if fields[0] not in (b"Z", b"X"):
-                resident[pid] = int(fields[21]) * _PAGE_BYTES
-        children: dict[int, list[int]] = {}
-        for pid, parent in parents.items():
-            children.setdefault(parent, []).append(pid)
-        found, waiting = {}, list(children.get(self.root, ()))
-        while waiting:
-            pid = waiting.pop()
-            if pid in resident:
-                found[pid] = resident[pid]
-            waiting += children.get(pid, ())
-        return found
-
-    @staticmethod
-    def shared_out(members: dict[int, int]) -> int:
-        """Bytes with shared pages counted once (PSS)."""
-        total = 0
-        for pid, resident in members.items():
-            try:
-                with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-                    total += next(int(line.split()[1]) for line in file if line.startswith(b"Pss:")) * 1024
-            except (OSError, StopIteration):
-                total += resident
-        return total
-
-
-def size_of(folders: list[str]) -> int:
-    """Bytes of all files below some folders, without following links."""
-    total = 0
-    waiting = list(folders)
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    with contextlib.suppress(OSError):
-                        if entry.is_dir(follow_symlinks=False):
-                            waiting.append(entry.path)
-                        else:
-                            total += entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:
-            continue
-    return total
 
 
 class Keeper:
@@ -365,8 +206,8 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, parent_died)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    checked(libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM))
-    checked(libc.prctl(_PR_SET_CHILD_SUBREAPER, 1))
+    die_with_parent(signal.SIGTERM)
+    adopt_orphans()
     if os.getppid() == spec["parent"]:
         keeper.start()
         keeper.watch()

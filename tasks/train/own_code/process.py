@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tasks.data.memory import installed_memory_bytes
 from tasks.errors import Unavailable
 from tasks.train.own_code.config import Limits
 
-KEEPER = Path(__file__).with_name("keeper.py")
+KEEPER = "tasks.train.own_code.keeper"
+ROOT = Path(__file__).parents[3]
+"""The folder that this project is imported from."""
 POLL_S = 0.1
 _MARKS = ("PREFECT__FLOW_RUN_ID", "TRAINYARD_STACK_ID")
 """Variables by which the stack's reaper finds what belongs to a flow run; no secrets."""
@@ -157,7 +160,8 @@ def _kept(program: Program, result: Path, namespaces: bool) -> Iterator[subproce
     marks = {name: os.environ[name] for name in _MARKS if name in os.environ}
     with (program.scratch / "keeper.log").open("wb") as errors:
         keeper = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(KEEPER), str(spec)],
+            [sys.executable, "-E", "-s", "-S", "-m", KEEPER, str(spec)],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=errors,
             stderr=errors,
@@ -212,10 +216,7 @@ def memory_bytes(limits: Limits) -> float:
     """The memory limit: as set, or four fifths of what this machine or container has."""
     if limits.memory_gib is not None:
         return limits.memory_gib * 2**30
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):
-        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return 0.8 * most
+    return 0.8 * installed_memory_bytes()
 
 
 def remove(folder: Path) -> None:

@@ -7,10 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
-from tasks.data import arrays
+from tasks.data import arrays, memory
 from tasks.errors import Unavailable
+from tasks.train.own_code.config import Limits
+from tasks.train.own_code.process import memory_bytes
+from tasks.train.resources import host
 
 HOLD = """
 import sys
@@ -58,11 +62,28 @@ def test_what_fits_nowhere_is_refused_with_the_numbers(
         arrays.empty_array((2**20, 2**30), np.uint8)
 
 
-def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "_CGROUP", tmp_path)
-    without = arrays.free_memory_bytes()
-    (tmp_path / "memory.current").write_text("60\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert arrays.free_memory_bytes() == pytest.approx(without, rel=0.2)
-    (tmp_path / "memory.max").write_text("100\n")
-    assert arrays.free_memory_bytes() == 40
+@pytest.mark.parametrize(
+    ("limit", "used", "none"),
+    [
+        ("memory.max", "memory.current", "max"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", str(2**63 - 4096)),
+    ],
+    ids=["version 2", "version 1"],
+)
+def test_a_containers_limit_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, used: str, none: str
+) -> None:
+    installed = psutil.virtual_memory().total
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    assert memory.installed_memory_bytes() == installed
+    assert memory.free_memory_bytes() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    (tmp_path / "memory").mkdir()
+    (tmp_path / used).write_text("60\n")
+    (tmp_path / limit).write_text(f"{none}\n")
+    assert memory.installed_memory_bytes() == installed
+    assert memory.free_memory_bytes() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    (tmp_path / limit).write_text("100\n")
+    assert memory.installed_memory_bytes() == 100
+    assert memory.free_memory_bytes() == 40
+    assert host().memory_gib == 100 / 2**30
+    assert memory_bytes(Limits()) == 80
