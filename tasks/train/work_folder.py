@@ -1,7 +1,8 @@
 """The folder that one training works in: locked while it does, and what is left of it afterwards.
 
 <digest>/        checkpoints and the like, while it runs or after a kill; where the user has chosen the
-                 place, checkpoints/ and kept.json, which names the run, stay
+                 place, checkpoints/ (of own code own_code/checkpoints/) and kept.json, which names the run,
+                 stay
 <digest>.lock    held by the process that works there
 <digest>.json    the result, for equal trainings that waited
 """
@@ -21,6 +22,8 @@ from tasks.refs import RunRef
 
 FINISHED_KEPT_S = 24 * 3600
 CHECKPOINTS = "checkpoints"
+OWN_CHECKPOINTS = "own_code/checkpoints"
+"""Those that own code wrote."""
 RUN_FILE = "run.json"
 """Names the MLflow run of a training that has not ended."""
 KEPT_FILE = "kept.json"
@@ -78,13 +81,23 @@ def finished_since(folder: Path, started: datetime | None) -> RunRef | None:
 
 def drop(folder: Path, *, keep_checkpoints: bool) -> None:
     """Remove a work folder; checkpoints stay where the user has chosen their place, with their run's id."""
-    keep = keep_checkpoints and (folder / CHECKPOINTS).is_dir()
-    if keep and (folder / RUN_FILE).is_file():
-        (folder / RUN_FILE).replace(folder / KEPT_FILE)
+    places = [folder / CHECKPOINTS, folder / OWN_CHECKPOINTS] if keep_checkpoints else []
+    kept = {place for place in places if place.is_dir() and any(place.iterdir())}
+    if kept:
+        if (folder / RUN_FILE).is_file():
+            (folder / RUN_FILE).replace(folder / KEPT_FILE)
+        kept.add(folder / KEPT_FILE)
+    _clear(folder, kept)
+
+
+def _clear(folder: Path, kept: set[Path]) -> None:
+    """Remove a folder but for some paths below it."""
     for path in list(folder.iterdir()) if folder.is_dir() else ():
-        if keep and path.name in (CHECKPOINTS, KEPT_FILE):
+        if path in kept:
             continue
-        if path.is_dir():
+        if any(one.is_relative_to(path) for one in kept):
+            _clear(path, kept)
+        elif path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
