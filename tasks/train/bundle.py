@@ -25,7 +25,7 @@ from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.errors import Damaged, InvalidData, InvalidRequest, NotFound
 from tasks.refs import Problem
 from tasks.train import models
-from tasks.train.model_inputs import ShapesInputs, stack_images, stack_table
+from tasks.train.model_inputs import ShapesImages, ShapesTables, stack_images, stack_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,7 +206,7 @@ class Bundle:
                 "this model takes table rows, not images", where=self.description.label or ""
             )
         parts = []
-        stack = self.model.stack_images if isinstance(self.model, ShapesInputs) else stack_images
+        stack = self.model.stack_images if isinstance(self.model, ShapesImages) else stack_images
         for start in range(0, len(images), ROWS_AT_ONCE):
             try:
                 ready = self.preprocessing.images(images[start : start + ROWS_AT_ONCE])
@@ -236,7 +236,7 @@ class Bundle:
             )
         raw = self._frame(rows)
         parts = []
-        stack = self.model.stack_table if isinstance(self.model, ShapesInputs) else stack_table
+        stack = self.model.stack_table if isinstance(self.model, ShapesTables) else stack_table
         for start in range(0, len(raw), ROWS_AT_ONCE):
             try:
                 table = self.preprocessing.table(raw.iloc[start : start + ROWS_AT_ONCE])

@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 
 @runtime_checkable
-class ShapesInputs(Protocol):
-    """A model that makes its own inputs of preprocessed rows: what own code may have saved."""
+class ShapesImages(Protocol):
+    """A model that makes its own inputs of preprocessed pictures: what own code may have saved."""
 
     def stack_images(self, images: Sequence[Image.Image]) -> Any:
-        """What `predict` takes of pictures."""
+        """What `predict` takes."""
         ...
 
+
+@runtime_checkable
+class ShapesTables(Protocol):
+    """A model that makes its own inputs of preprocessed table rows."""
+
     def stack_table(self, table: pd.DataFrame, inputs: Sequence[str]) -> Any:
-        """What `predict` takes of table rows."""
+        """What `predict` takes."""
         ...
 
 

@@ -20,13 +20,14 @@ from tasks.data.ingest import ingest
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
 from tasks.train.algorithms.algorithm import FitContext
-from tasks.train.own_code import following, process
+from tasks.train.own_code import following, process, taking
 from tasks.train.own_code.config import Limits, OwnCode
-from tasks.train.own_code.outcome import OwnCodeFailed
+from tasks.train.own_code.outcome import OwnCodeFailed, OwnCodeStopped
 from tasks.train.own_code.own_code import OwnCodeFit, fit_own_code
 from tasks.train.own_code.patterns import MetricPattern
 from tasks.train.own_code.process import Program, run
 from tasks.train.own_code.source import SourceAccess
+from tests.helpers.bad_graphs import SAVE_GRAPH, endless, huge
 
 pytestmark = pytest.mark.faults
 
@@ -68,9 +69,10 @@ def train(
         return run(*given, namespaces=request.param == "namespaces")
 
     monkeypatch.setattr(own_code, "run", kept)
+    monkeypatch.setattr(taking, "run", kept)
 
     def fit(content: str, context: FitContext | None = None, **settings: Any) -> OwnCodeFit:
-        (tmp_path / "code").mkdir()
+        (tmp_path / "code").mkdir(exist_ok=True)
         (tmp_path / "code" / "train.py").write_text(SAVE + content)
         own = OwnCode(source=str(tmp_path / "code"), **settings)
         context = replace(context or FitContext(), work_folder=tmp_path / "work")
@@ -233,6 +235,41 @@ def test_a_time_limit_without_a_model(train: Callable[..., OwnCodeFit]) -> None:
         train("time.sleep(60)", FitContext(max_time_s=1))
 
 
+@pytest.mark.parametrize(
+    ("model", "limits", "cause"),
+    [
+        (endless, Limits(trial_time_s=5), "The saved model gave no answer within 5 s."),
+        (huge, Limits(memory_gib=0.5), "The saved model used more than the 1 GiB of memory allowed."),
+    ],
+    ids=["endless loop", "huge tensor"],
+)
+def test_a_saved_model_that_cannot_be_tried(
+    train: Callable[..., OwnCodeFit],
+    tmp_path: Path,
+    model: Callable[[Path], None],
+    limits: Limits,
+    cause: str,
+) -> None:
+    """The flow's process neither hangs nor grows; the model's files are kept with the run."""
+    model(tmp_path / "code" / "model.onnx")
+    with pytest.raises(OwnCodeFailed) as caught:
+        train(SAVE_GRAPH, limits=limits)
+    assert str(caught.value).startswith(cause)
+    assert caught.value.artifacts is not None
+    assert (caught.value.artifacts / "model" / "model.onnx").is_file()
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_stop_while_a_saved_model_is_tried(
+    train: Callable[..., OwnCodeFit], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taking, "STOPPED_S", 0.5)
+    endless(tmp_path / "code" / "model.onnx")
+    trial = tmp_path / "work" / "own_code" / "scratch" / "trial"
+    with pytest.raises(OwnCodeStopped, match=r"^The training was stopped before its model had answered"):
+        train(SAVE_GRAPH, FitContext(should_stop=trial.exists))
+
+
 PARENT = """
 import sys
 from pathlib import Path
@@ -242,6 +279,7 @@ from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.own_code import own_code
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.source import SourceAccess
+from tests.helpers.bad_graphs import SAVE_GRAPH, endless, huge
 folder, namespaces = Path(sys.argv[1]), sys.argv[2] == "namespaces"
 run = own_code.run
 own_code.run = lambda *given: run(*given, namespaces=namespaces)
@@ -277,7 +315,9 @@ def test_kill_9_from_outside(tmp_path: Path, rows: DatasetRef, way: str, victim:
         assert len(left(tmp_path)) > (1 if alone else 5)
         if victim == "keeper":
             (keeper,) = [
-                one for one in psutil.Process(parent.pid).children() if "keeper.py" in str(one.cmdline())
+                one
+                for one in psutil.Process(parent.pid).children()
+                if "own_code.keeper" in str(one.cmdline())
             ]
             keeper.kill()
             assert parent.wait(30) != 0

@@ -13,7 +13,6 @@ from tasks.train.models.own_scores import Scores
 from tasks.train.models.pixel_input import PixelInput
 
 if TYPE_CHECKING:
-    import pandas as pd
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -44,18 +43,21 @@ class TransformersModel:
     def stack_images(self, images: Sequence[Image.Image]) -> NDArray[Any]:
         return self.pixels.stack(images)
 
-    def stack_table(self, table: pd.DataFrame, inputs: Sequence[str]) -> NDArray[Any]:
-        raise NotImplementedError  # these are image classifiers
-
-    def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    def raw(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits, float32 `[n, outputs]`."""
         import torch
 
         parts = []
         with torch.inference_mode():
             for start in range(0, len(inputs), ROWS_AT_ONCE):
                 rows = torch.from_numpy(inputs[start : start + ROWS_AT_ONCE])
-                parts.append(self.scores.of(self.network(pixel_values=rows).logits.float().numpy()))
-        return np.concatenate(parts) if parts else np.empty((0, self.scores.classes), dtype=np.float32)
+                parts.append(self.network(pixel_values=rows).logits.float().numpy())
+        return np.concatenate(parts)
+
+    def predict(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        if not len(inputs):
+            return np.empty((0, self.scores.classes), dtype=np.float32)
+        return self.scores.of(self.raw(inputs))
 
     def save(self, path: Path) -> None:
         from safetensors.torch import save_file

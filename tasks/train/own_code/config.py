@@ -73,6 +73,12 @@ class Limits(Settings):
     install_time_s: int = Field(
         default=1_800, ge=10, le=24 * 3600, description="Longest time to install requirements.txt."
     )
+    trial_time_s: int = Field(
+        default=1_800,
+        ge=1,
+        le=24 * 3600,
+        description="Longest time for the saved model to answer the rows that it is tried on.",
+    )
 
 
 class OwnCode(Settings):

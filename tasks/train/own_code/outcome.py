@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.errors import InvalidData
-from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.config import Limits
 from tasks.train.own_code.process import Ending, memory_bytes
 
 _SAID = 12
@@ -27,18 +27,14 @@ class OwnCodeStopped(OwnCodeFailed):
     """The code was stopped by the user, and left no model: the run is aborted, not failed."""
 
 
-def failure(
-    ending: Ending, own: OwnCode, max_time_s: float | None, lines: Sequence[str]
-) -> OwnCodeFailed | None:
+def failure(ending: Ending, limits: Limits, lines: Sequence[str]) -> OwnCodeFailed | None:
     """Why the code failed; None where it ended well, or was asked to end.
 
     Args:
         ending: How it ended.
-        own: The settings.
-        max_time_s: The time limit that it had.
+        limits: What it was allowed.
         lines: The last lines of its output.
     """
-    limits = own.limits
     last = " / ".join(line.strip() for line in lines[-_SAID:])
     where = f"the last lines of its output: {last}" if last else "it wrote nothing to its output"
     match ending.reason:
@@ -90,15 +86,57 @@ def stopped_without_model(ending: Ending, max_time_s: float | None, error: Inval
     )
 
 
-def _of_code(code: int, lines: Sequence[str]) -> str:
+def trial_failure(ending: Ending, limits: Limits, name: str, lines: Sequence[str]) -> OwnCodeFailed | None:
+    """Why a model could not be tried; None where the trial came to its end.
+
+    Args:
+        ending: How the process ended that tried it.
+        limits: What it was allowed.
+        name: The model's file in `EM_MODEL_DIR`.
+        lines: The last lines of the process's output.
+    """
+    last = " / ".join(line.strip() for line in lines[-_SAID:])
+    where = f"{name}, which is kept with the run's artifacts, in model/" + (f"; {last}" if last else "")
+    who = "the process that tried the saved model"
+    match ending.reason:
+        case "ended" if not ending.code:
+            return None
+        case "time":
+            return OwnCodeFailed(
+                f"the saved model gave no answer within {limits.trial_time_s} s",
+                where=where,
+                mend="look for a loop in it that does not end on some rows, or raise limits.trial_time_s",
+            )
+        case "memory":
+            most_gib = memory_bytes(limits) / 2**30
+            return OwnCodeFailed(
+                f"the saved model used more than the {most_gib:.3g} GiB of memory allowed",
+                where=where,
+                mend="save a smaller model, or one that needs less for a row; or raise limits.memory_gib",
+            )
+        case "stopped":
+            return OwnCodeStopped(
+                "the training was stopped before its model had answered", where=where, mend="train again"
+            )
+        case "ended":
+            how, mend = _of_code(ending.code or 0, lines, who), "save the model in another form"
+        case "lost":
+            how = f"{who} was killed from outside, for lack of memory most likely"
+            mend = "look at the memory of this host, and set limits.memory_gib below it"
+        case limit:
+            how, mend = f"{who} was ended at the limit of {limit}", "raise that limit, or save another model"
+    return OwnCodeFailed(how, where=where, mend=mend)
+
+
+def _of_code(code: int, lines: Sequence[str], who: str = "the code") -> str:
     if code < 0:
         try:
             name = signal.Signals(-code).name
         except ValueError:
             name = f"signal {-code}"
-        return f"the code was ended by {name}"
+        return f"{who} was ended by {name}"
     said = _exception(lines)
-    return f"the code ended with exit code {code}" + (f": {said}" if said else "")
+    return f"{who} ended with exit code {code}" + (f": {said}" if said else "")
 
 
 def _exception(lines: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from tasks.train.own_code.following import Follower
 from tasks.train.own_code.outcome import OwnCodeFailed, failure
 from tasks.train.own_code.process import Ending, Program, remove, run
 from tasks.train.own_code.script import missing, read_script, refuse_missing
-from tasks.train.own_code.source import SourceAccess, named_datasets, opened
+from tasks.train.own_code.source import SourceAccess, named_datasets, opened, require_unchanged
 from tasks.train.own_code.taking import keep_events, take_model
 
 _ENDED = {"ended": "finished", "stopped": "stopped", "time": "time limit"}
@@ -101,6 +101,7 @@ def fit_own_code(
     context: FitContext,
     folder: Path,
     *,
+    identity: Mapping[str, str] | None = None,
     mlflow: Mapping[str, str] | None = None,
     log: Log = print,
 ) -> OwnCodeFit:
@@ -114,12 +115,13 @@ def fit_own_code(
         access: What the source may be read from.
         context: Seed, limits, reports; its work folder holds checkpoints, and all files while it runs.
         folder: Where the bundle is written, replacing an earlier one.
+        identity: What `identify` gave when the training was asked for; None asks for nothing of the kind.
         mlflow: Variables by which the code's own MLflow calls find the run.
         log: Hears the output, at a bounded rate, and what happens around it.
 
     Raises:
         OwnCodeFailed: The code failed, broke a limit, or left no model; the output is in `artifacts`.
-        InvalidData: The source or its requirements.txt cannot be used.
+        InvalidData: The source or its requirements.txt cannot be used, or is another than it was.
         Unavailable: The installation was stopped or took too long.
     """
     assert context.work_folder is not None, "own code needs a work folder"
@@ -133,16 +135,26 @@ def fit_own_code(
     (artifacts / "own_code").mkdir(parents=True)
     output = artifacts / "own_code" / "output.log"
     try:
-        follower = Follower(own, folders.tensorboard, log, context.report_steps)
+        last_step = 1
+
+        def report(step: int, values: Metrics) -> None:
+            nonlocal last_step
+            last_step = max(last_step, step)
+            context.report_steps(step, values)
+            context.report(step, 0, values)
+
+        follower = Follower(own, folders.tensorboard, log, report)
         ending = _run(
-            own, hyperparameters, ref, store, access, context, folders, output, follower, mlflow or {},
-            resumed, log,
+            own, hyperparameters, ref, store, access, context, folders, output, follower, identity or {},
+            mlflow or {}, resumed, log,
         )  # fmt: skip
         follower.finish()
-        failed = failure(ending, own, context.max_time_s, list(follower.lines))
+        failed = failure(ending, own.limits, list(follower.lines))
         if failed is not None:
             raise failed
-        result = take_model(own, hyperparameters, ref, store, context, folders, folder, ending, artifacts)
+        result = take_model(
+            own, hyperparameters, ref, store, context, folders, folder, ending, artifacts, log
+        )
         metrics = follower.last | result.metrics
         if ending.reason == "ended":  # one that was asked to end may not have come to its metrics
             _require_metrics(own, metrics, mlflow or {})
@@ -151,8 +163,9 @@ def fit_own_code(
         log(
             f"The code ended after {ending.wall_s:.1f} s; it used up to {ending.peak_bytes / 2**20:,.0f} MiB "
             f"in {ending.peak_processes} processes"
+            + ("" if ending.separate else "; it had no namespaces of its own, see docs/own-code.md")
         )
-        context.report(1, 1, metrics)
+        context.report(last_step, 0, result.metrics or metrics)
         return OwnCodeFit(
             bundle=result.bundle,
             metrics=metrics,
@@ -189,6 +202,7 @@ def _run(
     folders: Folders,
     output: Path,
     follower: Follower,
+    identity: Mapping[str, str],
     mlflow: Mapping[str, str],
     resumed: bool,
     log: Log,
@@ -201,6 +215,8 @@ def _run(
     if script.text is not None:
         (folders.source / script.path).write_text(script.text)
     datasets = _lay_out_datasets(own, ref, store, folders)
+    if identity:
+        require_unchanged(own, store, access, identity)
     start = _start(context, folders, resumed, log)
     with ExitStack() as stack:
         python = stack.enter_context(

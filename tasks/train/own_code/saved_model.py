@@ -18,6 +18,7 @@ SERVED = (
     "text (Booster.save_model); .skops; or an MLflow model with one of these inside"
 )
 CLASS_FILES = ("label_names.json", "classes.json")
+_MOST_TEXT = 8 * 2**20
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
 _RUNS_CODE = {
     ".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib, which is pickle", ".pt": "PyTorch's pickle",
@@ -45,6 +46,11 @@ class Saved:
 
 class NotServed(Exception):
     """What was saved is a model, or several, that no endpoint here can serve; says why."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of a failure, at most 300 characters of it."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def find_saved(folder: Path) -> Saved:
@@ -117,9 +123,9 @@ def _of_mlflow(folder: Path) -> Saved:
     import yaml
 
     try:
-        flavours = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]
+        flavours = yaml.safe_load(_text(folder / "MLmodel"))["flavors"]
         named = {name: about for name, about in flavours.items() if isinstance(about, dict)}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise NotServed(f"the file MLmodel cannot be read: {error}") from error
     for flavour in _MLFLOW_FLAVOURS:
         if flavour not in named:
@@ -173,10 +179,10 @@ def _classes(folder: Path) -> tuple[str, ...]:
     """Names of the outputs in order: a list, or a mapping of names by number."""
     for name in CLASS_FILES:
         try:
-            named: Any = json.loads((folder / name).read_text())
+            named: Any = json.loads(_text(folder / name))
         except FileNotFoundError:
             continue
-        except (ValueError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise NotServed(f"{name} beside the model is not JSON: {error}") from error
         if isinstance(named, dict):
             try:
@@ -187,6 +193,13 @@ def _classes(folder: Path) -> tuple[str, ...]:
             raise NotServed(f"{name} beside the model is no list of names")
         return tuple(map(str, named))
     return ()
+
+
+def _text(path: Path) -> str:
+    """Content of a small file: it is read by the flow's own process."""
+    if path.stat().st_size > _MOST_TEXT:
+        raise NotServed(f"{path.name} has more than {_MOST_TEXT // 2**20} MiB")
+    return path.read_text()
 
 
 def _why_not(files: list[Path], folder: Path) -> str:

@@ -92,6 +92,31 @@ def identify(own: OwnCode, store: DatasetStore, access: SourceAccess) -> dict[st
     return {"own code": content, **named}
 
 
+def require_unchanged(
+    own: OwnCode, store: DatasetStore, access: SourceAccess, identity: Mapping[str, str]
+) -> None:
+    """Refuse to train on what is no longer what the training will be recorded and found again by.
+
+    Args:
+        own: The settings.
+        store: Where datasets are.
+        access: What the source may be read from.
+        identity: What `identify` gave when the training was asked for.
+
+    Raises:
+        InvalidData: The code was edited since, or a dataset has a newer version; says which.
+    """
+    now = identify(own, store, access)
+    changed = [name for name, digest in now.items() if identity.get(name, digest) != digest]
+    if changed:
+        what = " and the ".join(name.replace("own code", "code") for name in changed)
+        raise InvalidData(
+            f"the {what} changed while the training was being started",
+            where=own.source,
+            mend="run it again; edit the code when it runs already, or before",
+        )
+
+
 def named_datasets(own: OwnCode, store: DatasetStore) -> dict[str, DatasetRef]:
     """The further datasets by their names for the code.
 

@@ -1,10 +1,13 @@
-"""Take the model that own code left: adopt it, write the bundle, and score it as an endpoint would answer."""
+"""Take the model that own code left: as a bundle, where a trial in a process of its own went well."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,24 +16,28 @@ import numpy as np
 
 from tasks.data.read import preprocessing_of, raw_manifest, read_raw_rows
 from tasks.data.storage.store import DatasetStore
-from tasks.errors import InvalidData, InvalidRequest
+from tasks.errors import InvalidData
+from tasks.home import home
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext, Metrics, Value
 from tasks.train.bundle import Bundle, TrainedOn
-from tasks.train.own_code.adopting import Adopted, Trial, adopt
+from tasks.train.own_code.adopting import require_adoptable
 from tasks.train.own_code.config import OwnCode
-from tasks.train.own_code.contract import Folders
+from tasks.train.own_code.contract import Folders, plain_environment
 from tasks.train.own_code.datasets import class_orders
-from tasks.train.own_code.outcome import OwnCodeFailed, stopped_without_model
-from tasks.train.own_code.process import Ending
+from tasks.train.own_code.outcome import OwnCodeFailed, stopped_without_model, trial_failure
+from tasks.train.own_code.process import ROOT, Ending, Program, run
 from tasks.train.own_code.saved_model import NotServed, Saved, find_saved
-from tasks.train.scores import split_scores
-
-NAME = "own_code"
-"""What stands in records where a built-in algorithm has its name."""
+from tasks.train.own_code.try_model import ANSWER, BUNDLE, REQUEST, Request, write_rows
 
 SCORED_ROWS = 2_000
 """Rows of a split that a new model is tried on; the whole of it is for the evaluation."""
+
+LEAST_MEMORY_GIB = 1.0
+"""What a trial may take however little the code was allowed: the libraries that open a model need some."""
+
+STOPPED_S = 20.0
+"""How long a trial may go on after a stop: the model is nearly there, but a worker waits 30 s at most."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,13 @@ def take_model(
     folder: Path,
     ending: Ending,
     artifacts: Path,
+    log: Callable[[str], None] = print,
 ) -> Taken:
-    """The model as a bundle, or as plain files with a word on why it cannot be served."""
+    """The model as a bundle, or as plain files with a word on why it cannot be served.
+
+    Raises:
+        OwnCodeFailed: There is no model, or the trial of it came to no end; its files are in `artifacts`.
+    """
     keep_events(folders, artifacts)
     try:
         try:
@@ -64,76 +76,121 @@ def take_model(
             if ending.reason == "ended":
                 raise
             raise stopped_without_model(ending, context.max_time_s, error) from error
-        bundle, metrics = _bundle(saved, own, hyperparameters, ref, store, context, folder)
+        require_adoptable(saved, ref.problem)
+        place = folders.root / "trial"
+        _lay_out(place, saved, own, hyperparameters, ref, store, context.seed)
+        try:
+            metrics = _tried(place, saved, own, folders, context, log)
+        except OwnCodeFailed:
+            _keep_model(folders, artifacts)  # hours of training may be in it
+            raise
     except NotServed as reason:
-        shutil.copytree(folders.model, artifacts / "model", symlinks=True, ignore=_links)
+        _keep_model(folders, artifacts)
         return Taken(None, {}, _digest(artifacts / "model"), str(reason))
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.move(place / BUNDLE, folder)
+    bundle = Bundle.load(folder)
     return Taken(bundle, metrics, bundle.digest, model=bundle.model)
 
 
-def _bundle(
+def _lay_out(
+    place: Path,
     saved: Saved,
     own: OwnCode,
     hyperparameters: Mapping[str, Value],
     ref: DatasetRef,
     store: DatasetStore,
-    context: FitContext,
-    folder: Path,
-) -> tuple[Bundle, Metrics]:
-    """Adopt the model, write the bundle, and score it as an endpoint would answer."""
+    seed: int,
+) -> None:
+    """Write what the trial needs: see `try_model`."""
+    place.mkdir()
     manifest = store.open(ref)
-    preprocessing = preprocessing_of(store, ref)
-    trial_split = "validation" if manifest.splits.get("validation") else "train"
-    raw = {}
-    for split in dict.fromkeys((trial_split, "train")):
-        raw[split] = read_raw_rows(store, ref, split, limit=SCORED_ROWS)
-    rows = raw[trial_split]
-    adopted: Adopted = adopt(
-        saved,
-        Trial(
-            problem=ref.problem,
-            classes=tuple(manifest.classes),
-            orders=_orders(store, ref),
-            images=None if rows.images is None else preprocessing.images(rows.images),
-            table=None if rows.table is None else preprocessing.table(rows.table),
-            labels=_labels(rows.labels, store, ref),
-            image_input=own.image_input,
-        ),
-    )
-    shutil.rmtree(folder, ignore_errors=True)
-    bundle = Bundle.write(
-        folder,
-        model=adopted.model,
-        preprocessing=preprocessing,
+    first = "validation" if manifest.splits.get("validation") else "train"
+    splits = tuple(dict.fromkeys((first, "train")))
+    for split in splits:
+        rows = read_raw_rows(store, ref, split, limit=SCORED_ROWS)
+        write_rows(place, split, rows, _labels(rows.labels, store, ref))
+    request = Request(
+        form=saved.form,
+        path=saved.path,
+        named=saved.classes,
         problem=ref.problem,
-        algorithm=NAME,
-        hyperparameters=dict(hyperparameters),
-        seed=context.seed,
-        classes=manifest.classes,
+        classes=tuple(manifest.classes),
+        orders=_orders(store, ref),
         label=manifest.label,
-        inputs=adopted.inputs,
+        image_input=own.image_input,
+        preprocessing=preprocessing_of(store, ref),
+        hyperparameters=dict(hyperparameters),
+        seed=seed,
         dataset=TrainedOn(name=ref.name, version=ref.version, digest=ref.digest),
+        splits=splits,
     )
-    bundle = Bundle.load(folder)  # what is scored here is what will be served
-    metrics: Metrics = {}
-    for split, given in raw.items():
-        try:
-            if given.images is not None:
-                predicted = bundle.predict_images(given.images)
-            else:
-                assert given.table is not None
-                predicted = bundle.predict_table(given.table)
-        except InvalidRequest as error:  # of a row that it was not tried on
-            raise NotServed(f"it does not answer rows of the split {split}: {error.what}") from error
-        if not np.isfinite(predicted).all():
-            raise OwnCodeFailed(
-                "the model gives NaN or infinity for rows of the dataset",
-                where=f"split {split}",
-                mend="look for a loss that is NaN, and for weights that grow without end",
-            )
-        labels = _labels(given.labels, store, ref)
-        metrics |= split_scores(split, ref.problem, labels, predicted)
-    return bundle, metrics
+    (place / REQUEST).write_text(request.model_dump_json())
+
+
+def _tried(
+    place: Path, saved: Saved, own: OwnCode, folders: Folders, context: FitContext, log: Callable[[str], None]
+) -> Metrics:
+    """Loss and headline metric of the splits; the bundle lies in the folder then.
+
+    Raises:
+        NotServed: The model cannot be served.
+        OwnCodeFailed: The trial broke a limit, was stopped, or found numbers that are not finite.
+    """
+    name = str(saved.path.relative_to(folders.model)) if saved.path != folders.model else "EM_MODEL_DIR"
+    limits = own.limits
+    if limits.memory_gib is not None:
+        least = max(limits.memory_gib, LEAST_MEMORY_GIB)
+        limits = limits.model_copy(update={"memory_gib": least})
+    log(f"Trying the saved model ({name}) on rows of the dataset")
+    threads = {"OMP_NUM_THREADS": str(context.threads)} if context.threads else {}
+    ending = run(
+        Program(
+            command=[sys.executable, "-m", "tasks.train.own_code.try_model", str(place)],
+            environment={
+                **plain_environment(),
+                **threads,
+                "HOME": str(place),
+                "TMPDIR": str(place),
+                "TRAINYARD_HOME": str(home()),
+                "CUDA_VISIBLE_DEVICES": "",
+                "HF_HUB_OFFLINE": "1",
+            },
+            folder=ROOT,
+            log=place / "output.log",
+            scratch=place / "keeper",
+            remove=[folders.root],
+            written_to=[],
+            limits=limits,
+            max_time_s=limits.trial_time_s,
+        ),
+        lambda new: None,
+        _some_time_after(context.should_stop),
+    )
+    lines = (place / "output.log").read_text(errors="replace").splitlines()
+    failed = trial_failure(ending, limits, name, lines)
+    if failed is not None:
+        raise failed
+    answer = json.loads((place / ANSWER).read_text())
+    if "not_served" in answer:
+        raise NotServed(answer["not_served"])
+    if "fault" in answer:
+        what, where, allowed, mend = answer["fault"]
+        raise OwnCodeFailed(what, where=where, allowed=allowed, mend=mend)
+    metrics: Metrics = answer["metrics"]
+    return metrics
+
+
+def _some_time_after(should_stop: Callable[[], bool]) -> Callable[[], bool]:
+    """True from `STOPPED_S` after somebody has asked for a stop."""
+    asked: list[float] = []
+
+    def late() -> bool:
+        if not asked and should_stop():
+            asked.append(time.monotonic())
+        return bool(asked) and time.monotonic() - asked[0] > STOPPED_S
+
+    return late
 
 
 def _labels(labels: np.ndarray, store: DatasetStore, ref: DatasetRef) -> np.ndarray:
@@ -167,6 +224,11 @@ def keep_events(folders: Folders, artifacts: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_symlink() and not target.exists():
             shutil.copyfile(path, target)
+
+
+def _keep_model(folders: Folders, artifacts: Path) -> None:
+    """Copy the model's files to the artifacts."""
+    shutil.copytree(folders.model, artifacts / "model", symlinks=True, ignore=_links)
 
 
 def _links(folder: str, names: list[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.outcome import OwnCodeStopped
 from tasks.train.own_code.own_code import artifacts_of, check_own_code, fit_own_code
 from tasks.train.own_code.source import SourceAccess
-from tasks.train.own_code.taking import NAME
+from tasks.train.own_code.try_model import NAME
 from tasks.train.resources import Resources
 from tasks.train.tracking import TrackedRun
 from tasks.train.trainer import Fitted
@@ -34,6 +34,7 @@ class OwnCodeTrainer:
         config: The training that it is part of.
         access: What the code may be read from.
         log: Hears its output.
+        identity: What the code was when the training was asked for: see `identify`.
     """
 
     ref: DatasetRef
@@ -42,6 +43,7 @@ class OwnCodeTrainer:
     config: TrainConfig
     access: SourceAccess
     log: Callable[[str], None]
+    identity: Mapping[str, str] | None = None
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class OwnCodeTrainer:
         access: SourceAccess,
         resources: Resources,
         log: Callable[[str], None] = print,
+        identity: Mapping[str, str] | None = None,
     ) -> OwnCodeTrainer:
         """What a configuration means for a dataset version; all its faults are said at once.
 
@@ -61,7 +64,7 @@ class OwnCodeTrainer:
         own = config.own_code
         assert own is not None, "the configuration has no own code"
         check_own_code(own, config.hyperparameters, ref, store, access)
-        return cls(ref, store, within(own, resources), config, access, log)
+        return cls(ref, store, within(own, resources), config, access, log, identity)
 
     @property
     def name(self) -> str:
@@ -92,6 +95,7 @@ class OwnCodeTrainer:
                 self.access,
                 context,
                 folder,
+                identity=self.identity,
                 mlflow=variables,
                 log=self.log,
             )

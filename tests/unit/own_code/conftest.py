@@ -113,13 +113,14 @@ def train(tmp_path: Path, store: DatasetStore) -> Train:
         *,
         log: Callable[[str], None] = print,
         context: FitContext | None = None,
+        access: SourceAccess = SourceAccess(),
         **more: Any,
     ) -> OwnCodeFit:
-        check_own_code(own, hyperparameters or {}, ref, store, SourceAccess())
+        check_own_code(own, hyperparameters or {}, ref, store, access)
         context = context or FitContext()
         if context.work_folder is None:
             context = replace(context, work_folder=tmp_path / "work")
-        given = (own, hyperparameters or {}, ref, store, SourceAccess(), context, tmp_path / "bundle")
+        given = (own, hyperparameters or {}, ref, store, access, context, tmp_path / "bundle")
         return fit_own_code(*given, log=log, **more)
 
     return run

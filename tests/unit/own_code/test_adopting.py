@@ -23,11 +23,12 @@ from sklearn.svm import LinearSVC
 from tasks.errors import InvalidData, InvalidRequest
 from tasks.refs import Problem
 from tasks.train import models
-from tasks.train.model_inputs import ShapesInputs, stack_table
+from tasks.train.model_inputs import ShapesTables, stack_table
 from tasks.train.models.pixel_input import from_processor
-from tasks.train.own_code.adopting import Trial, adopt
+from tasks.train.own_code.adopting import adopt
 from tasks.train.own_code.config import ImageInput
 from tasks.train.own_code.saved_model import NotServed, find_saved
+from tasks.train.own_code.trial import Trial
 
 SPECIES = ("virginica", "setosa", "versicolor")
 """An order that is neither sorted nor that of scikit-learn, so that a mistake shows."""
@@ -69,7 +70,7 @@ def scores(folder: Path, trial: Trial) -> np.ndarray:
     assert model.parameters == adopted.model.parameters
     if trial.images is not None:
         return np.asarray(model.predict(model.stack_images(trial.images)))
-    stack = model.stack_table if isinstance(model, ShapesInputs) else stack_table
+    stack = model.stack_table if isinstance(model, ShapesTables) else stack_table
     return np.asarray(model.predict(stack(trial.table, adopted.inputs)))
 
 
@@ -282,6 +283,23 @@ def test_what_is_not_served_is_said(tmp_path: Path, files: list[str], said: str)
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(NotServed, match=said):
+        find_saved(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("label_names.json", "[" * 100_000, "label_names.json beside the model is not JSON"),
+        ("label_names.json", " " * (8 * 2**20 + 1), "label_names.json has more than 8 MiB"),
+        ("MLmodel", "{" * 100_000, "the file MLmodel cannot be read"),
+    ],
+)
+def test_files_that_would_break_the_flow_process_are_refused(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    (tmp_path / name).write_text(content)
     with pytest.raises(NotServed, match=said):
         find_saved(tmp_path)
 

@@ -54,16 +54,23 @@ def test_lightgbm_with_labels_numbered_by_itself(train: Train, measures: Dataset
 
 def test_pytorch_with_tensorboard_and_onnx(train: Train, squares: DatasetRef, store: DatasetStore) -> None:
     seen: dict[tuple[str, int], float] = {}
+    shown: list[tuple[int, int, dict[str, float]]] = []
     own = OwnCode(source=str(ASSETS / "image_onnx"))
     fit = train(
         own, squares, {"learning_rate": 0.05, "num_train_epochs": 6},
         context=FitContext(
-            report_steps=lambda step, metrics: seen.update({(name, step): v for name, v in metrics.items()})
+            report=lambda *standing: shown.append(standing),
+            report_steps=lambda step, metrics: seen.update({(name, step): v for name, v in metrics.items()}),
         ),
     )  # fmt: skip
     assert fit.bundle is not None
     assert fit.metrics["validation_accuracy"] > 0.9
     assert [step for name, step in seen if name == "train/loss"] == [1, 2, 3, 4, 5, 6]
+    # The live view hears of each step, and at the end of the model's own scores.
+    assert [(step, steps) for step, steps, metrics in shown if "train/loss" in metrics] == [
+        (step, 0) for step in range(1, 7)
+    ]
+    assert shown[-1][2]["validation_accuracy"] == fit.metrics["validation_accuracy"]
     assert list((fit.artifacts / "tensorboard").glob("*tfevents*"))
 
     # The bundle answers pictures of any size, as PyTorch does on those of the script.

@@ -13,9 +13,10 @@ from tasks.errors import InvalidData, InvalidSettings, NotAllowed, NotFound
 from tasks.refs import DatasetRef
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
 from tasks.train.own_code.following import MOST_NAMES, Follower
-from tasks.train.own_code.own_code import check_own_code
+from tasks.train.own_code.own_code import OwnCodeFit, check_own_code
 from tasks.train.own_code.patterns import MetricPattern
 from tasks.train.own_code.source import SourceAccess, identify
+from tests.helpers.s3_server import empty_folder, s3_server
 
 Script = Callable[..., OwnCode]
 
@@ -111,6 +112,46 @@ def test_the_identity_follows_the_content(script: Script, measures: DatasetRef, 
     assert identify(own, store, SourceAccess()) == first
     script("x = 2")
     assert identify(own, store, SourceAccess())["own code"] != first["own code"]
+
+
+def test_code_that_is_edited_after_it_was_identified_is_not_run(
+    train: Callable[..., OwnCodeFit], script: Script, measures: DatasetRef, store: DatasetStore
+) -> None:
+    save = "import os; open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')\n"
+    own = script(save)
+    identity = {"start weights": "of no concern here", **identify(own, store, SourceAccess())}
+    assert train(own, measures, identity=identity).ended == "finished"
+    script(save + "print('edited')")
+    with pytest.raises(InvalidData, match=r"^The code changed while .* To mend: run it again") as caught:
+        train(own, measures, identity=identity)
+    assert caught.value.where == own.source
+    train(own, measures, identity=identify(own, store, SourceAccess()))
+
+
+def test_code_on_s3(
+    train: Callable[..., OwnCodeFit], script: Script, measures: DatasetRef, store: DatasetStore
+) -> None:
+    """A folder and an archive; its identity follows the content there."""
+    import shutil
+    from pathlib import Path
+
+    import s3fs
+
+    own = script(
+        "import helper", files={"helper.py": "import os; open(os.environ['EM_MODEL_DIR'] + '/m', 'w')"}
+    )
+    folder = Path(own.source)
+    packed = shutil.make_archive(str(folder.parent / "packed"), "zip", folder)
+    with s3_server() as options, empty_folder(options) as url:
+        files, access = s3fs.S3FileSystem(**options), SourceAccess(options)
+        files.put(str(folder), f"{url}/code", recursive=True)
+        files.put(packed, f"{url}/packed.zip")
+        for source in (f"{url}/code", f"{url}/packed.zip"):
+            own = OwnCode(source=source)
+            identity = identify(own, store, access)
+            assert train(own, measures, access=access, identity=identity).ended == "finished"
+        files.pipe(f"{url}/packed.zip", b"another")
+        assert identify(own, store, access)["own code"] != identity["own code"]
 
 
 @pytest.mark.parametrize(

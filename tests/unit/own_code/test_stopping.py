@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -22,6 +23,8 @@ from tasks.train.own_code.trainer import OwnCodeTrainer
 from tasks.train.resources import Resources
 from tasks.train.tags import STATUS_TAG
 from tasks.train.train import train as train_tracked
+from tasks.train.work_folder import KEPT_FILE, RUN_FILE, drop
+from tests.helpers.bad_graphs import SAVE_GRAPH, endless
 
 SAVE = "import os, time; open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')\n"
 F1 = {"f1": {"pattern": r"f1 (\S+)", "sample_line": "f1 0.5"}}
@@ -39,6 +42,36 @@ def test_what_would_have_said_its_metrics_at_its_end_keeps_its_model(
     )
     assert fit.ended == ended
     assert (fit.artifacts / "model" / "notes.txt").is_file()
+
+
+def test_a_saved_model_that_never_answers_ends_the_training(
+    train: Callable[..., OwnCodeFit], measures: DatasetRef, script: Callable[..., OwnCode], tmp_path: Path
+) -> None:
+    endless(tmp_path / "code" / "model.onnx", columns=4)
+    own = script(SAVE_GRAPH, limits={"trial_time_s": 4})
+    with pytest.raises(OwnCodeFailed, match=r"^The saved model gave no answer within 4 s\.") as caught:
+        train(own, measures)
+    assert caught.value.artifacts is not None
+    assert (caught.value.artifacts / "model" / "model.onnx").is_file()
+    assert not (tmp_path / "work" / "own_code" / "scratch").exists()
+    assert not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(one.info["cmdline"])]
+
+
+def test_checkpoints_stay_where_the_user_chose_their_place(
+    train: Callable[..., OwnCodeFit], measures: DatasetRef, script: Callable[..., OwnCode], tmp_path: Path
+) -> None:
+    own = script(SAVE + "open(os.environ['EM_CHECKPOINT_DIR'] + '/epoch-1', 'w').write('x')")
+    train(own, measures)
+    work = tmp_path / "work"
+    (work / RUN_FILE).write_text('{"run_id": "r"}')
+    drop(work, keep_checkpoints=True)
+    files = sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
+    assert files == [KEPT_FILE, "own_code/checkpoints/epoch-1"]
+    said: list[str] = []
+    train(own, measures, log=said.append)
+    assert any("given as EM_CHECKPOINT_INPUT_DIR" in line for line in said)
+    drop(work, keep_checkpoints=False)
+    assert not work.exists()
 
 
 @pytest.mark.parametrize(
