@@ -32,7 +32,7 @@ class Standing:
 
     Attributes:
         epoch: Finished epochs.
-        epochs: Those that it will have at most.
+        epochs: Those that it will have at most; 0 where that is not known, as of own code.
         metrics: Of the last finished epoch.
         curves: The epochs so far, thinned evenly where they are many: (epoch, its metrics).
         ended: Whether nothing comes after this.
@@ -81,9 +81,13 @@ class Live:
         self._thread.join()
 
     def __call__(self, epoch: int, epochs: int, metrics: Metrics) -> None:
-        """Hear of a finished epoch; returns at once."""
+        """Hear of a finished epoch, or of more metrics of it; returns at once."""
         with self._lock:
-            if (epoch - 1) % self._step == 0 or not self._curves:
+            if self._latest and self._latest.epoch == epoch:
+                metrics = self._latest.metrics | metrics
+            if self._curves and self._curves[-1][0] == epoch:
+                self._curves[-1] = (epoch, metrics)
+            elif (epoch - 1) % self._step == 0 or not self._curves:
                 self._curves.append((epoch, metrics))
             if len(self._curves) > MOST_POINTS:
                 self._curves = self._curves[::2]
@@ -91,14 +95,14 @@ class Live:
             self._latest = Standing(epoch, epochs, metrics)
 
     def _work(self) -> None:
-        shown: tuple[int, bool] | None = None
+        shown: tuple[int, Metrics, bool] | None = None
         pause_s = self._every_s / 4  # the first epochs of a quick fit are worth seeing soon
         while True:
             ended = self._ended.wait(pause_s)
             began = time.monotonic()
             standing = self._standing(ended)
-            if standing and (standing.epoch, ended) != shown:
-                shown = (standing.epoch, ended)
+            if standing and (standing.epoch, standing.metrics, ended) != shown:
+                shown = (standing.epoch, standing.metrics, ended)
                 try:
                     self._show(standing)
                 except Exception as error:  # a page that could not be reached is no reason to end a fit

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.cross_validation import FIT, FIT_EPOCH, FITS
@@ -19,6 +19,8 @@ _WIDTH, _HEIGHT = 480, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 46, 44
 _TICKS = 5
 
+_MOST_OWN = 3
+"""Panels of own code."""
 _EARLIER = 0.35
 """Opacity of the lines of earlier folds."""
 
@@ -30,7 +32,8 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
 
     Args:
         epochs: Finished epochs with their metrics.
-        planned: Epochs that there will be at most, those of all folds together.
+        planned: Epochs that there will be at most, those of all folds together; 0 for own code, which has
+            steps and names of its own: then the panels are its first metrics, unless it knows our names.
         detail: What is trained.
 
     Returns:
@@ -38,12 +41,20 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
     """
     panels = {quantity: _curves(epochs, quantity) for quantity in QUANTITIES}
     shown = {quantity: curves for quantity, curves in panels.items() if curves}
+    if not planned:
+        names = dict.fromkeys(name for _, metrics in epochs for name in metrics)
+        own = {name: {"": [_points(epochs, name)]} for name in names}
+        panels = {name: curves for name, curves in (shown | own).items() if _has_line(curves)}
+        shown = {name: panels[name] for name in [name for name in panels if name in shown] or panels}
+        shown = dict(islice(shown.items(), _MOST_OWN))
     if not shown or len(epochs) < 2:
         return ""
     latest = epochs[-1][1]
     fits = int(latest.get(FITS, 1))
     each = planned // fits
-    heading = f"Learning curves after {latest.get(FIT_EPOCH, epochs[-1][0]):.0f} of {each} epochs"
+    heading = f"Learning curves after step {epochs[-1][0]}"
+    if planned:
+        heading = f"Learning curves after {latest.get(FIT_EPOCH, epochs[-1][0]):.0f} of {each} epochs"
     if fits > 1:
         heading += ", all rows" if latest[FIT] == fits else f", fold {latest[FIT]:.0f} of {fits - 1}"
     width = _WIDTH * len(shown)
@@ -55,7 +66,9 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
         f'<text x="{width - 12}" y="24" text-anchor="end" fill="{_MUTED}">{_escaped(detail)}</text>',
     ]
     for place, (quantity, curves) in enumerate(shown.items()):
-        parts.append(f'<g transform="translate({place * _WIDTH},34)">{_panel(quantity, curves, each)}</g>')
+        parts.append(
+            f'<g transform="translate({place * _WIDTH},34)">{_panel(_escaped(quantity), curves, each)}</g>'
+        )
     return "".join([*parts, "</svg>"])
 
 
@@ -73,15 +86,25 @@ def _curves(epochs: Sequence[tuple[int, Metrics]], quantity: str) -> dict[str, l
     return curves
 
 
+def _points(epochs: Sequence[tuple[int, Metrics]], name: str) -> Points:
+    known = ((epoch, metrics.get(name, math.nan)) for epoch, metrics in epochs)
+    return [(epoch, value) for epoch, value in known if math.isfinite(value)]
+
+
+def _has_line(curves: dict[str, list[Points]]) -> bool:
+    return any(len(points) > 1 for lines in curves.values() for points in lines)
+
+
 def _panel(quantity: str, curves: dict[str, list[Points]], planned: int) -> str:
     shown = [point for lines in curves.values() for points in lines for point in points]
     values = [value for _, value in shown]
     ticks = _ticks(min(values), max(values))
     low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
-    last = max(planned, *(epoch for epoch, _ in shown), 2)
+    first = min(1, *(epoch for epoch, _ in shown))  # own code may count from 0
+    last = max(planned, *(epoch for epoch, _ in shown), first + 1)
 
     def across(epoch: float) -> float:
-        return _LEFT + (epoch - 1) / (last - 1) * (_WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (epoch - first) / (last - first) * (_WIDTH - _LEFT - _RIGHT)
 
     def down(value: float) -> float:
         return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
@@ -96,14 +119,14 @@ def _panel(quantity: str, curves: dict[str, list[Points]], planned: int) -> str:
     parts += [
         f'<text x="{across(epoch):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle" '
         f'fill="{_MUTED}">{epoch}</text>'
-        for epoch in sorted({max(1, round(1 + (last - 1) * part / 4)) for part in range(5)})
+        for epoch in sorted({round(first + (last - first) * part / 4) for part in range(5)})
     ]
     parts.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 8}" text-anchor="middle" '
-        f'fill="{_MUTED}">epoch</text>'
+        f'fill="{_MUTED}">{"epoch" if planned else "step"}</text>'
     )
     for place, (split, lines) in enumerate(curves.items()):
-        colour = COLOURS[split]
+        colour = COLOURS.get(split, COLOURS["train"])
         for points in lines:
             line = " ".join(f"{across(epoch):.1f},{down(value):.1f}" for epoch, value in points)
             strength = "" if points is lines[-1] else f' stroke-opacity="{_EARLIER}"'

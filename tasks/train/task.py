@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from tasks.train.start import Start
     from tasks.train.trainer import Trainer
 
+_MOST_SAID = 6
+"""Metrics of own code in the line of a progress bar."""
+
 CURVES_INTERVAL_S = 5.0
 """Between two pictures of the curves while a fit runs; the first comes after as long."""
 
@@ -67,9 +70,10 @@ def _content_digests(inputs: Mapping[str, Any]) -> dict[str, str]:
 def _contents(config: TrainConfig, site: str, start: Start | None) -> dict[str, str]:
     found = {"start weights": start.digest} if start else {}
     if config.own_code is not None:
-        from tasks.train.own_code.source import identify
-
-        found |= identify(config.own_code, open_store(site), _code_access(config.own_code, site))
+        context = TaskRunContext.get()
+        found |= _identified(
+            config.own_code.model_dump_json(), site, context.task_run.id if context else uuid4()
+        )
     return found
 
 
@@ -169,8 +173,9 @@ def _checked(
             from tasks.train.own_code.trainer import OwnCodeTrainer
 
             log, access = get_run_logger(), _code_access(config.own_code, site)
+            identity = _contents(config, site, None)
             trainer = OwnCodeTrainer.of(
-                ref, config, store, access, resources, lambda line: log.info("%s", line)
+                ref, config, store, access, resources, lambda line: log.info("%s", line), identity
             )
     raise_all(faults)
     return resources, start, trainer
@@ -214,6 +219,22 @@ def _looked_up(start_from: str, site: str, for_own_code: bool, asking: UUID) -> 
         closed_folders(block),
         for_own_code=for_own_code,
     )
+
+
+@lru_cache(maxsize=8)
+def _identified(own_code: str, site: str, asking: UUID) -> dict[str, str]:
+    """What own code is, looked up once a task run: the result is kept by it, so this is what must run.
+
+    Args:
+        own_code: The settings as JSON, which can be a key.
+        site: Where datasets are.
+        asking: The task run.
+    """
+    from tasks.train.own_code.config import OwnCode
+    from tasks.train.own_code.source import identify
+
+    own = OwnCode.model_validate_json(own_code)
+    return identify(own, open_store(site), _code_access(own, site))
 
 
 def _code_access(own: OwnCode, site: str) -> SourceAccess:
@@ -281,11 +302,17 @@ class Progress:
     def __call__(self, standing: Standing) -> None:
         """Show how far a fit is: what `tasks.train.live.Live` calls from its thread."""
         scores = {k: v for k, v in standing.metrics.items() if k.startswith(("train_", "validation_"))}
-        line = f"Epoch {standing.epoch} of {standing.epochs}: " + ", ".join(
-            f"{name.replace('_', ' ')} {value:.4f}" for name, value in scores.items()
+        known = standing.epochs > 0  # of own code only the steps are known, and its output is in the log
+        line = f"Epoch {standing.epoch} of {standing.epochs}: " if known else f"Step {standing.epoch}: "
+        line += ", ".join(
+            f"{name.replace('_', ' ')} {value:.4f}"
+            for name, value in (scores or dict(list(standing.metrics.items())[:_MOST_SAID])).items()
         )
-        self.log.info(line)
-        share = 1.0 if standing.finished else standing.epoch / standing.epochs  # it may have ended early
+        if known:
+            self.log.info(line)
+        share = standing.epoch / standing.epochs if known else 0.0
+        if standing.finished:  # it may have ended early
+            share = 1.0
         update_progress_artifact(self._bar, progress=100.0 * share, description=line)
         due = time.monotonic() - self._drawn_at >= CURVES_INTERVAL_S
         if self._drawn if standing.ended else due:

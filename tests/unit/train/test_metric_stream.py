@@ -221,6 +221,27 @@ def test_curves_so_far_are_a_picture(values: list[float]) -> None:
         assert all(0 <= x <= 480 and 0 <= y <= 270 for x, y in points)
 
 
+def test_own_code_has_its_own_names_and_no_known_end() -> None:
+    """A panel for each of the first metrics that have a line; metrics of one step come one by one."""
+    shown: list[Standing] = []
+    with Live(shown.append) as live:
+        for step in range(3):
+            live(step, 0, {"f1 <x>": 0.1 * step})
+            live(step, 0, {"loss": 1.0 / (step + 1)})
+        live(2, 0, {"validation_accuracy": 0.9})  # once, by the model that it left
+    assert shown[-1].metrics == {"f1 <x>": 0.2, "loss": 1 / 3, "validation_accuracy": 0.9}
+    root = ET.fromstring(live_curves(shown[-1].curves, 0))
+    texts = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "Learning curves after step 2" in texts
+    assert [text for text in texts if text in ("f1 <x>", "loss", "accuracy")] == ["f1 <x>", "loss"]
+    lines = root.findall(".//{http://www.w3.org/2000/svg}polyline")
+    points = [
+        [tuple(map(float, point.split(","))) for point in one.attrib["points"].split()] for one in lines
+    ]
+    assert [len(one) for one in points] == [3, 3]
+    assert all(58 <= x <= 480 for one in points for x, _ in one)
+
+
 def test_one_epoch_has_no_curve() -> None:
     assert live_curves([(1, {"train_loss": 1.0})], 5) == ""
 
