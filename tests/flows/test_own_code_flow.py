@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import mlflow
@@ -22,6 +23,7 @@ from tasks.evaluate.task import evaluate_model
 from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef, RunRef
 from tasks.register.config import RegisterConfig
 from tasks.register.task import register_model
+from tasks.train import task
 from tasks.train.config import TrainConfig
 from tasks.train.own_code.config import OwnCode
 from tasks.train.tags import STATUS_TAG
@@ -126,6 +128,29 @@ def test_edited_code_runs_again_and_a_failure_leaves_its_output(
     assert failed.data.tags[STATUS_TAG] == "failed"
     log = client.download_artifacts(failed.info.run_id, "own_code/output.log", str(tmp_path))
     assert "the last word" in Path(log).read_text()
+
+
+def test_code_that_is_edited_behind_its_cache_key_is_refused(
+    iris: DatasetRef, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    save = "import os; open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('{}')\n"
+    (code / "train.py").write_text(save.format("first"))
+    config = TrainConfig(own_code=OwnCode(source=str(code)), experiment="own-edited")
+    named = task.work_folder
+
+    def edited_meanwhile(*given: Any) -> Path:
+        (code / "train.py").write_text(save.format("second"))
+        return named(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "work_folder", edited_meanwhile)
+        with pytest.raises(InvalidData, match=r"^The code changed while"):
+            only_train(iris, config)
+    second = only_train(iris, config)
+    (code / "train.py").write_text(save.format("first"))
+    assert only_train(iris, config).digest != second.digest  # nothing is kept under the key of the first
 
 
 def test_a_model_that_cannot_be_served_is_kept_with_its_run(
