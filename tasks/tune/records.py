@@ -120,6 +120,7 @@ class Study:
             trial.status, trial.error = "failed", error
         elif trial.best is None:
             trial.status = "metrics unavailable"
+            trial.error = "" if self.out_of_time else f"no {self.metric} that is a finite number: it diverged"
         elif trial.ended:
             trial.status = "succeeded"
         else:

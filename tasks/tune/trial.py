@@ -13,6 +13,7 @@ from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import FitContext, Metrics, TrainingData, Value
+from tasks.train.loop.refusals import Diverged
 from tasks.train.training_data import read_training_data
 from tasks.tune.points import Point
 
@@ -50,7 +51,7 @@ def run_trial(
 ) -> None:
     """Fit once, reporting after each epoch; a trial that was paused goes on from its checkpoint.
 
-    A metric that is no longer a number ends the trial: what it reached before counts.
+    A loss or metric that is no longer a number ends the trial as diverged: what it reached before counts.
 
     Args:
         job: The study.
@@ -70,18 +71,19 @@ def run_trial(
             last.update({**metrics, EPOCH: epoch, EPOCHS: epochs})
             report(dict(last))
 
-    fit = algorithm.fit(
-        _data(job.store_url, tuple(sorted(job.store_options.items())), job.ref),
-        settings,
-        FitContext(
-            seed=job.seed,
-            report=on_epoch,
-            work_folder=trial_folder(job, trial),
-            should_stop=lambda: diverged,
-        ),
+    context = FitContext(
+        seed=job.seed,
+        report=on_epoch,
+        work_folder=trial_folder(job, trial),
+        should_stop=lambda: diverged,
     )
+    data = _data(job.store_url, tuple(sorted(job.store_options.items())), job.ref)
+    try:
+        ended = algorithm.fit(data, settings, context).ended
+    except Diverged:
+        diverged = True
     if last:
-        report({**last, ENDED: "diverged" if diverged else fit.ended})
+        report({**last, ENDED: "diverged" if diverged else ended})
 
 
 def trial_folder(job: TrialJob, trial: str) -> Path:

@@ -16,6 +16,7 @@ from blocks.ray_cluster import RayCluster
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import DatasetRef, Problem, StudyRef
+from tasks.train.tags import ERROR_TAG, STATUS_TAG
 from tasks.tune.config import TuneConfig
 from tasks.tune.study import run_study
 from tests.helpers.stored_datasets import store_table
@@ -52,6 +53,14 @@ def _iris(store: DatasetStore, name: str = "iris") -> DatasetRef:
     return store_table(
         store, name, frames, Problem.TABLE_CLASSIFICATION, ("setosa", "versicolor", "virginica")
     )
+
+
+def _numbers(store: DatasetStore) -> DatasetRef:
+    """The width of petals, from the other columns."""
+    frame: pd.DataFrame = load_iris(as_frame=True).data.sample(frac=1, random_state=0)
+    frame = frame.rename(columns={"petal width (cm)": "label"})
+    frames = {"train": frame[:100], "validation": frame[100:]}
+    return store_table(store, "numbers", frames, Problem.TABLE_REGRESSION, ())
 
 
 def _study(
@@ -145,6 +154,21 @@ def test_a_study_of_failures_ends_and_says_what_the_first_one_was(
         "tags.`trainyard.end_reason` = 'too many failures'",
     )
     assert run.info.status == "FAILED"
+
+
+def test_a_trial_that_diverges_is_no_failure_and_says_so(
+    store: DatasetStore, client: MlflowClient, tmp_path: Path
+) -> None:
+    search = [{"name": "learning_rate", "kind": "choice", "choices": [0.01, 10.0]}]
+    study = _study(
+        store, client, tmp_path, _numbers(store), algorithm="mlp", searcher="grid", search=search,
+        hyperparameters={"epochs": 4, "optimizer": "sgd", "schedule": "constant", "warmup_percent": 0},
+        metric="validation_loss", max_failed=0,
+    )  # fmt: skip
+    trained, diverged = (run.data.tags for run in _trials(client, study))
+    assert (trained[STATUS_TAG], diverged[STATUS_TAG]) == ("succeeded", "metrics unavailable")
+    assert diverged[ERROR_TAG] == "no validation_loss that is a finite number: it diverged"
+    assert client.get_run(study.best.run_id).data.params["learning_rate"] == "0.01"
 
 
 def test_what_cannot_be_is_refused_before_any_run(
