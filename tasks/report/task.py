@@ -116,7 +116,7 @@ def report_training(run: RunRef, site: str = "local") -> None:
     address = run_page(server.tracking_uri, found.info.experiment_id, run.run_id)
     curves = training.curves(client, found)
     if max((len(points) for splits in curves.values() for points in splits.values()), default=0) > 1:
-        best = int(found.data.metrics.get("best_epoch", 0)) or None
+        best = training.kept_epoch(found.data.metrics)
         card = learning_curves(curves, best_epoch=best, detail=f"{run.algorithm} on {run.dataset.name}")
         _drop_earlier("learning-curves", site)
         _publish(card, "learning-curves", f"Learning curves of {run.algorithm} on {run.dataset}", site)

@@ -9,6 +9,8 @@ from tasks.markdown import cell, link, number, table
 from tasks.refs import Problem
 from tasks.report.learning_curves import Points
 from tasks.train.scores import headline
+from tasks.train.system_metrics import PREFIX as SYSTEM_PREFIX
+from tasks.train.tags import ENDED_TAG, NOT_SERVED_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 QUANTITIES = ("loss", "accuracy", "rmse", "silhouette", "explained_variance")
 SPLITS = ("train", "validation")
+MOST_CURVES = 8
+"""Panels of metrics that own code has named itself."""
 _ABOUT = ("algorithm", "dataset", "seed", "train_rows", "validation_rows")
+_COUNTS = ("best_epoch", "epochs", "fit_time_s", "parameters", "bundle_size_bytes")
 
 
 def curves(client: MlflowClient, run: Run) -> dict[str, dict[str, Points]]:
@@ -29,7 +34,29 @@ def curves(client: MlflowClient, run: Run) -> dict[str, dict[str, Points]]:
                 history = client.get_metric_history(run.info.run_id, name)
                 points = sorted((metric.step, metric.value) for metric in history if metric.step > 0)
                 found.setdefault(quantity, {})[split] = points
+    return found or _own_curves(client, run)
+
+
+def _own_curves(client: MlflowClient, run: Run) -> dict[str, dict[str, Points]]:
+    """Those metrics that own code logged more than once, by name; nobody knows which split they are of."""
+    found: dict[str, dict[str, Points]] = {}
+    for name in _own_metrics(run.data.metrics)[:MOST_CURVES]:
+        history = client.get_metric_history(run.info.run_id, name)
+        if len(history) > 1:
+            found[name] = {name: sorted((metric.step, metric.value) for metric in history)}
     return found
+
+
+def _own_metrics(metrics: Mapping[str, float]) -> list[str]:
+    return sorted(
+        name for name in metrics if name not in _COUNTS and not name.startswith(("best_", SYSTEM_PREFIX))
+    )
+
+
+def kept_epoch(metrics: Mapping[str, float]) -> int | None:
+    """Which epoch's weights are the model; None where no epochs are known, as of own code."""
+    known = any(name.startswith(("best_train", "best_validation")) for name in metrics)
+    return int(metrics.get("best_epoch", 0)) or None if known else None
 
 
 def best_scores(metrics: Mapping[str, float], problem: Problem) -> dict[str, dict[str, float]]:
@@ -55,26 +82,30 @@ def render(run: Run, address: str) -> str:
         address: Its page.
     """
     metrics, params = run.data.metrics, run.data.params
-    facts: list[list[object]] = [
-        ["data", cell(params.get("dataset", "-"))],
-        [
-            "rows",
-            f"{params.get('train_rows', '-')} to train on, {params.get('validation_rows', '-')} to validate",
-        ],
-        ["fit time", f"{metrics['fit_time_s']:.1f} s" if "fit_time_s" in metrics else "-"],
-        ["epochs", f"{metrics.get('epochs', 0):.0f}, kept {metrics.get('best_epoch', 0):.0f}"],
-        ["ended", cell(run.data.tags.get("trainyard.ended", run.info.status.lower()))],
-        ["parameters", number(int(metrics.get("parameters", 0)))],
-        ["run", link("open in MLflow", address)],
-    ]
     kept = sorted(name for name in metrics if name.startswith(("best_train", "best_validation")))
-    scores = [[cell(name.removeprefix("best_").replace("_", " ")), number(metrics[name])] for name in kept]
+    # Of own code we know what it told, not its rows, epochs or scores of what was kept.
+    shown = kept or _own_metrics(metrics)
+    facts: list[list[object]] = [["data", cell(params.get("dataset", "-"))]]
+    if "train_rows" in params:
+        validation = params.get("validation_rows", "0")
+        facts.append(["rows", f"{params['train_rows']} to train on, {validation} to validate"])
+    if "fit_time_s" in metrics:
+        facts.append(["fit time", f"{metrics['fit_time_s']:.1f} s"])
+    if kept:
+        facts.append(["epochs", f"{metrics.get('epochs', 0):.0f}, kept {metrics.get('best_epoch', 0):.0f}"])
+    facts.append(["ended", cell(run.data.tags.get(ENDED_TAG, run.info.status.lower()))])
+    if "parameters" in metrics:
+        facts.append(["parameters", number(int(metrics["parameters"]))])
+    if run.data.tags.get(NOT_SERVED_TAG):
+        facts.append(["model", f"kept, but cannot be served: {cell(run.data.tags[NOT_SERVED_TAG])}"])
+    facts.append(["run", link("open in MLflow", address)])
+    scores = [[cell(name.removeprefix("best_").replace("_", " ")), number(metrics[name])] for name in shown]
     settings = [[cell(name), cell(value)] for name, value in sorted(params.items()) if name not in _ABOUT]
     parts = [
         f"# {cell(params.get('algorithm', 'Training'))}",
         table(["", ""], facts),
-        "## Scores of the kept model",
-        table(["score", "value"], scores, right=["value"]),
+        ("## Scores of the kept model" if kept else "## Metrics, as last told") if scores else "",
+        table(["score", "value"], scores, right=["value"]) if scores else "",
         "## Hyperparameters",
         table(["name", "value"], settings),
     ]
