@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
@@ -15,11 +13,7 @@ from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from blocks.docs_site import DocsSite
-from blocks.mlflow_server import MlflowServer
-from blocks.object_store import ObjectStore
-from tasks.data.storage.store import DatasetStore
-from tasks.errors import NotFound
+from tasks.errors import InvalidSettings, NotFound
 from tasks.evaluate.task import evaluate_model, evaluate_version
 from tasks.refs import DatasetRef, EvaluationRef, ModelVersionRef, RunRef
 from tasks.train import start
@@ -27,26 +21,7 @@ from tasks.train.config import TrainConfig
 from tasks.train.tags import FLOW_RUN_TAG, STATUS_TAG
 from tasks.train.task import find_run, train_model, work_folder
 from tests.helpers.serving_stack import MlflowProcess
-from tests.helpers.trained import iris_dataset
-
-SITE = "train-test"
-
-
-@pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowProcess]:
-    process = MlflowProcess(tmp_path_factory.mktemp("mlflow"))
-    process.start()
-    yield process
-    process.stop()
-
-
-@pytest.fixture
-def iris(mlflow_server: MlflowProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetRef:
-    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "home"))
-    MlflowServer(tracking_uri=mlflow_server.uri).save(SITE, overwrite=True)
-    ObjectStore(url=str(tmp_path / "store")).save(SITE, overwrite=True)
-    DocsSite(folder=str(tmp_path / "docs"), url="http://127.0.0.1:4300").save(SITE, overwrite=True)
-    return iris_dataset(DatasetStore(str(tmp_path / "store")), name=f"iris-{uuid4().hex[:8]}")
+from tests.helpers.trained import SITE
 
 
 @flow
@@ -123,6 +98,36 @@ def test_weights_to_start_from_are_looked_up_once_a_training(
         return [first.run_id] * 2
 
     assert twice() == looked_up
+
+
+def test_all_that_cannot_be_at_this_site_is_told_at_once(
+    iris: DatasetRef, mlflow_server: MlflowProcess, tmp_path: Path
+) -> None:
+    config = TrainConfig(
+        resources="cpu2",
+        start_from="nothing-of-ours",
+        hyperparameters={"inverse_penality": 1},
+        checkpoint_folder="/elsewhere",
+        experiment="refused",
+    )
+
+    @flow
+    def refused() -> None:
+        train_model(iris, config, SITE)
+
+    with pytest.raises(InvalidSettings) as told:
+        refused()
+    for words in (
+        "no preset 'cpu2'",
+        "did you mean 'cpu-2'",
+        "'nothing-of-ours' names no weights",
+        "has no weights to start from",
+        "'inverse_penality' is unknown (did you mean 'inverse_penalty'?)",
+        "/elsewhere",
+    ):
+        assert words in str(told.value)
+    assert MlflowClient(mlflow_server.uri).get_experiment_by_name("refused") is None
+    assert not (tmp_path / "home" / "work" / "train").exists()
 
 
 def test_a_run_that_a_caretaker_closed_is_opened_again(

@@ -17,6 +17,9 @@ from tasks.train.train import train
 from tests.helpers.models import SPECIES, iris_rows
 from tests.helpers.stored_datasets import store_table
 
+SITE = "training-flows"
+"""Site of the blocks that flows which train are tested with."""
+
 
 def iris_dataset(store: DatasetStore, name: str = "iris", rows: slice = slice(None)) -> DatasetRef:
     """Iris with its three splits."""
