@@ -303,11 +303,10 @@ class Progress:
         """Show how far a fit is: what `tasks.train.live.Live` calls from its thread."""
         scores = {k: v for k, v in standing.metrics.items() if k.startswith(("train_", "validation_"))}
         known = standing.epochs > 0  # of own code only the steps are known, and its output is in the log
-        line = f"Epoch {standing.epoch} of {standing.epochs}: " if known else f"Step {standing.epoch}: "
-        line += ", ".join(
-            f"{name.replace('_', ' ')} {value:.4f}"
-            for name, value in (scores or dict(list(standing.metrics.items())[:_MOST_SAID])).items()
-        )
+        said = (scores or dict(list(standing.metrics.items())[:_MOST_SAID])).items()
+        line = f"Epoch {standing.epoch} of {standing.epochs}" if known else f"Step {standing.epoch}"
+        if said:
+            line += ": " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in said)
         if known:
             self.log.info(line)
         share = standing.epoch / standing.epochs if known else 0.0
