@@ -108,13 +108,15 @@ class OwnCode(Settings):
     datasets: dict[DatasetName, DatasetChoice] = Field(
         default_factory=dict,
         max_length=10,
-        description="Up to ten more datasets by name; the name NEWS gives the folder as EM_DATASET_NEWS.",
+        description="Up to ten more datasets by name; the name NEWS gives the folder as EM_DATASET_NEWS: "
+        '{"NEWS": {"name": "news-texts"}}.',
     )
     metrics: dict[str, MetricPattern] = Field(
         default_factory=dict,
         max_length=50,
         description="Metrics that are read from the output, by name. MLflow and TensorBoard need none of "
-        "this. The name * takes the names from the output: the first group is the name.",
+        "this. The name * takes the names from the output: the first group is the name. Such as: "
+        '{"loss": {"pattern": "loss ([0-9.]+)", "sample_line": "epoch 1 loss 0.52"}}.',
     )
     required_metrics: tuple[Annotated[str, StringConstraints(min_length=1, max_length=250)], ...] = Field(
         default=(),
