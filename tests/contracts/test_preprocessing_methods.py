@@ -24,6 +24,7 @@ from tasks.data.methods import (
     METHODS,
     AudioMethod,
     ImageMethod,
+    Learning,
     PreprocessingMethod,
     TableMethod,
     TextMethod,
@@ -134,7 +135,7 @@ def fitted(
     method = METHODS[name]
     parameters = method.Parameters.model_validate(given)
     state = {}
-    if method.learns:
+    if isinstance(method, Learning):
         told = list(targets) or [None] * len(batches)
 
         def ask(question: Any) -> Iterator[Any]:

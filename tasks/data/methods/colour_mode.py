@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import Ask, Batch, ImageMethod, MethodParameters, State
+from tasks.data.methods.method import Ask, Batch, ImageMethod, Learning, MethodParameters, State
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,12 +23,11 @@ class ColourModeParameters(MethodParameters):
     )
 
 
-class ColourMode(ImageMethod):
+class ColourMode(Learning, ImageMethod):
     """Convert to one mode, L or RGB. State: `mode`."""
 
     name = "colour-mode"
     Parameters = ColourModeParameters
-    learns = True
     sets_mode = True
 
     def summarise(self, question: Any, batch: Batch, parameters: ColourModeParameters) -> set[str]:

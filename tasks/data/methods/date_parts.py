@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import Ask, Batch, MethodParameters, State, TableMethod, chosen, place_of
+from tasks.data.methods.method import (
+    Ask,
+    Batch,
+    Learning,
+    MethodParameters,
+    State,
+    TableMethod,
+    chosen,
+    place_of,
+)
 from tasks.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -40,12 +49,11 @@ class DatePartsParameters(MethodParameters):
     )
 
 
-class DateParts(TableMethod):
+class DateParts(Learning, TableMethod):
     """State: `columns`. Column `bought` becomes `bought.year`, `bought.month` and so on; gaps stay gaps."""
 
     name = "date-parts"
     Parameters = DatePartsParameters
-    learns = True
 
     def summarise(self, question: Any, batch: Batch, parameters: DatePartsParameters) -> Any:
         """For each column whether it has values, and whether all are dates."""

@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import Ask, Batch, MethodParameters, State, TableMethod, chosen, is_numeric
+from tasks.data.methods.method import (
+    Ask,
+    Batch,
+    Learning,
+    MethodParameters,
+    State,
+    TableMethod,
+    chosen,
+    is_numeric,
+)
 from tasks.errors import InvalidData
 
 if TYPE_CHECKING:
@@ -41,7 +50,7 @@ class EncodeParameters(MethodParameters):
     )
 
 
-class Encode(TableMethod):
+class Encode(Learning, TableMethod):
     """State: `categories`, the values of each categorical column in the training rows, sorted.
 
     By target also `means`, a list for each value of a column, and `mean`, that of all training rows.
@@ -52,7 +61,6 @@ class Encode(TableMethod):
 
     name = "encode"
     Parameters = EncodeParameters
-    learns = True
 
     def summarise(self, question: Any, batch: Batch, parameters: EncodeParameters) -> Any:
         from tasks.data.methods.summaries import Tally

@@ -9,6 +9,7 @@ from pydantic import Field
 from tasks.data.methods.method import (
     Ask,
     Batch,
+    Learning,
     MethodParameters,
     State,
     TableMethod,
@@ -46,7 +47,7 @@ class ImputeParameters(MethodParameters):
     )
 
 
-class Impute(TableMethod):
+class Impute(Learning, TableMethod):
     """State: `fill`, the value of every column that was there at training; `drop`, the columns without.
 
     A fill is learned for columns without gaps too: a request may have a gap where training had none. A
@@ -55,7 +56,6 @@ class Impute(TableMethod):
 
     name = "impute"
     Parameters = ImputeParameters
-    learns = True
     mends = "gaps"
     leaves_out = "missing values"
 

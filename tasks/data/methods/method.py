@@ -14,6 +14,7 @@ flows and to check parameters.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -77,25 +78,28 @@ class Batch:
     classes: tuple[str, ...] = ()
 
 
-class Method:
+class Method(ABC):
     """What the methods of all modalities share."""
 
     name: ClassVar[str]
     applies_to: ClassVar[Modality]
     Parameters: ClassVar[type[MethodParameters]]
-    learns: ClassVar[bool] = False
     mends: ClassVar[Fault | None] = None
     """What validation lets through where this method comes next; `None` where that is nothing."""
     leaves_out: ClassVar[str] = ""
     """The reason that is counted for rows that do not come through; empty where all do."""
 
+
+class Learning(ABC):
+    """What a method adds that learns from the training rows; the state of the others is empty."""
+
+    @abstractmethod
     def summarise(self, question: Any, batch: Batch, parameters: Any) -> Any:
         """The answer of one batch of training rows to what `learn` asks; runs on workers."""
-        raise NotImplementedError(f"{self.name} learns nothing")
 
+    @abstractmethod
     def learn(self, ask: Ask, like: Batch, parameters: Any) -> State:
         """The state, from the answers of all batches; `like` is one without rows, to see the columns."""
-        raise NotImplementedError(f"{self.name} learns nothing")
 
 
 class ImageMethod(Method):
@@ -105,9 +109,9 @@ class ImageMethod(Method):
     sets_mode: ClassVar[bool] = False
     sets_size: ClassVar[bool] = False
 
+    @abstractmethod
     def apply(self, image: Image.Image, parameters: Any, state: State) -> Image.Image:
         """One image, mode L or RGB, to another of mode L or RGB."""
-        raise NotImplementedError
 
     def keeps(self, header: Header, parameters: Any, state: State) -> bool:
         """Whether an image with this header comes out exactly as it goes in."""
@@ -126,9 +130,9 @@ class TextMethod(Method):
 
     applies_to: ClassVar[Modality] = "text"
 
+    @abstractmethod
     def apply(self, text: str, parameters: Any, state: State) -> str:
         """One text to another."""
-        raise NotImplementedError
 
 
 class AudioMethod(Method):
@@ -138,9 +142,9 @@ class AudioMethod(Method):
     sets_channels: ClassVar[bool] = False
     sets_rate: ClassVar[bool] = False
 
+    @abstractmethod
     def apply(self, sound: Sound, parameters: Any, state: State) -> Sound:
         """One sound to another."""
-        raise NotImplementedError
 
 
 class TableMethod(Method):
@@ -148,9 +152,9 @@ class TableMethod(Method):
 
     applies_to: ClassVar[Modality] = "table"
 
+    @abstractmethod
     def apply(self, frame: pd.DataFrame, parameters: Any, state: State) -> pd.DataFrame:
         """A frame of feature columns to another with the same rows and index; the input stays as it is."""
-        raise NotImplementedError
 
     def left_out(
         self, frame: pd.DataFrame, parameters: Any, state: State, *, training: bool

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import Ask, Batch, ImageMethod, MethodParameters, State
+from tasks.data.methods.method import Ask, Batch, ImageMethod, Learning, MethodParameters, State
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +27,7 @@ class NormaliseParameters(MethodParameters):
     )
 
 
-class Normalise(ImageMethod):
+class Normalise(Learning, ImageMethod):
     """State by training: `mean` and `deviation` of every channel; one channel if all images were grey.
 
     The result has as many channels as the state.
@@ -35,7 +35,6 @@ class Normalise(ImageMethod):
 
     name = "normalise"
     Parameters = NormaliseParameters
-    learns = True
 
     def summarise(self, question: Any, batch: Batch, parameters: NormaliseParameters) -> dict[str, Any]:
         """Histograms by mode: int64 [channels · 256]."""

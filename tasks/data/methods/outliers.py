@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import Ask, Batch, MethodParameters, State, TableMethod, chosen, replaced
+from tasks.data.methods.method import (
+    Ask,
+    Batch,
+    Learning,
+    MethodParameters,
+    State,
+    TableMethod,
+    chosen,
+    replaced,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +47,7 @@ class OutliersParameters(MethodParameters):
     )
 
 
-class Outliers(TableMethod):
+class Outliers(Learning, TableMethod):
     """State: `low` and `high`, the limits of each column.
 
     A column whose middle half (or deviation) has no width has no limits: all its rare values would go.
@@ -46,7 +55,6 @@ class Outliers(TableMethod):
 
     name = "outliers"
     Parameters = OutliersParameters
-    learns = True
     leaves_out = "outliers"
 
     def summarise(self, question: Any, batch: Batch, parameters: OutliersParameters) -> Any:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from tasks.data.methods.method import Ask, Batch, MethodParameters, State, TableMethod, chosen, replaced
+from tasks.data.methods.method import (
+    Ask,
+    Batch,
+    Learning,
+    MethodParameters,
+    State,
+    TableMethod,
+    chosen,
+    replaced,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +35,11 @@ class ScaleParameters(MethodParameters):
     )
 
 
-class Scale(TableMethod):
+class Scale(Learning, TableMethod):
     """State: `offset` and `divisor` of every numeric column; a constant column keeps divisor 1."""
 
     name = "scale"
     Parameters = ScaleParameters
-    learns = True
 
     def summarise(self, question: Any, batch: Batch, parameters: ScaleParameters) -> Any:
         from tasks.data.methods.summaries import ExactSum, Ranks, sampled

@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.data.config import StepConfig
 from tasks.data.manifest import FittedStep
-from tasks.data.methods import METHODS, TextMethod
+from tasks.data.methods import METHODS, Learning, TextMethod
 from tasks.data.partitions import each_partition
 from tasks.data.preparation.partition import Partition, cut
 from tasks.data.preparation.prepared import batch_of, empty_batch, row_keys
@@ -44,7 +44,7 @@ def fitted(
         method = METHODS[step.method]
         parameters = method.Parameters.model_validate(step.parameters)
         state: dict[str, Any] = {}
-        if method.learns:
+        if isinstance(method, Learning):
             like = empty_batch(manifest, found)
             train = [partition for partition in partitions if partition.split == "train"]
             train = cut(train, rows_at_once(like.rows.shape[1])) if manifest.problem.is_table else train
@@ -74,6 +74,7 @@ def rows_at_once(columns: int) -> int:
 
 def _answer(partition: Partition, before: tuple[FittedStep, ...], step: StepConfig, question: Any) -> Any:
     method = METHODS[step.method]
+    assert isinstance(method, Learning)
     parameters = method.Parameters.model_validate(step.parameters)
     return method.summarise(question, batch_of(partition, before), parameters)
 

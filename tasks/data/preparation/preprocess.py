@@ -17,7 +17,7 @@ import numpy as np
 from tasks.data.config import PreprocessConfig
 from tasks.data.listed import listed
 from tasks.data.manifest import FOLD_COLUMN, ID_COLUMN, Feature, FileEntry, FittedStep, Manifest
-from tasks.data.methods import METHODS
+from tasks.data.methods import METHODS, Learning
 from tasks.data.partitions import Progress, each_partition, silent
 from tasks.data.preparation.division import divided
 from tasks.data.preparation.fitting import BYTES_AT_ONCE, fitted, rows_at_once
@@ -66,7 +66,8 @@ def preprocess(
     manifest = store.open(ref)
     steps = planned_steps(manifest.problem, config)
     shards = store.shards(manifest)
-    track = _Track(progress, len(shards) * (2 + sum(METHODS[step.method].learns for step in steps)))
+    learning = sum(isinstance(METHODS[step.method], Learning) for step in steps)
+    track = _Track(progress, len(shards) * (2 + learning))
     division = divided(shards, manifest, config.split, client, lambda done, total: track.step())
     fit, partitions, left_out = fitted(division.partitions, steps, client, track.step)
     if division.unlabelled:
