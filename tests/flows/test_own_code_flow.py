@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,9 +13,6 @@ from mlflow import MlflowClient
 from prefect import flow
 from prefect.artifacts import Artifact
 
-from blocks.docs_site import DocsSite
-from blocks.mlflow_server import MlflowServer
-from blocks.object_store import ObjectStore
 from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
@@ -30,29 +26,9 @@ from tasks.train.own_code.config import OwnCode
 from tasks.train.tags import STATUS_TAG
 from tasks.train.task import train_model
 from tests.helpers.serving_stack import MlflowProcess
-from tests.helpers.trained import iris_dataset
+from tests.helpers.trained import SITE
 
-SITE = "own-code-test"
 ASSETS = Path(__file__).parents[1] / "assets" / "own_code"
-
-
-@pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowProcess]:
-    process = MlflowProcess(tmp_path_factory.mktemp("mlflow"))
-    process.start()
-    yield process
-    process.stop()
-
-
-@pytest.fixture
-def iris(mlflow_server: MlflowProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetRef:
-    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "home"))
-    MlflowServer(tracking_uri=mlflow_server.uri).save(SITE, overwrite=True)
-    ObjectStore(url=str(tmp_path / "store"), source_roots=[str(ASSETS), str(tmp_path)]).save(
-        SITE, overwrite=True
-    )
-    DocsSite(folder=str(tmp_path / "docs"), url="http://127.0.0.1:4300").save(SITE, overwrite=True)
-    return iris_dataset(DatasetStore(str(tmp_path / "store")), name=f"iris-{uuid4().hex[:8]}")
 
 
 @flow
