@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -16,6 +15,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tasks.errors import InvalidSettings, TrainyardError, noted, raise_all
 from tasks.refs import Problem
+from tasks.settings import Settings
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings, Value
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
@@ -24,10 +24,10 @@ from tasks.train.own_code.config import OwnCode, require_hyperparameters
 from tasks.train.own_tags import Tags
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """What to train and for how long."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=True)  # of hyperparameters the algorithm says it, all at once
 
     algorithm: str = Field(
         default="auto",

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Required, TypeAlias, TypedDict
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from tasks.refs import Problem
+from tasks.settings import Settings
 from tasks.train.algorithms.suitability import Characteristics, Suitability
 
 if TYPE_CHECKING:
@@ -35,10 +36,10 @@ When it is called, the checkpoint of that epoch lies in the work folder already.
 """
 
 
-class AlgorithmSettings(BaseModel):
-    """Base of every algorithm's settings: frozen, unknown names refused, finite numbers only."""
+class AlgorithmSettings(Settings):
+    """Base of every algorithm's settings, which may have names of other systems besides."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
 
 class SearchRange(TypedDict, total=False):
