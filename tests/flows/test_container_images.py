@@ -44,6 +44,7 @@ from tasks.templates.config import TemplateConfig
 from tasks.train.config import TrainConfig
 from tasks.train.tags import FLOW_RUN_TAG
 from tasks.train.train import train
+from tests.helpers.serving_stack import MlflowProcess
 from tests.helpers.trained import iris_dataset
 
 SITE = "containers-suite"
@@ -75,12 +76,10 @@ def _template(package: str, kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def home(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowProcess) -> Iterator[Path]:
     """A site whose deployment train/step is in a Docker pool, and an image with its account."""
     folder = tmp_path_factory.mktemp("containers")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    MlflowClient(uri).create_experiment("default", artifact_location=str(folder / "artifacts"))
-    MlflowServer(tracking_uri=uri).save(SITE, overwrite=True)
+    MlflowServer(tracking_uri=mlflow_server.uri).save(SITE, overwrite=True)
     ObjectStore(url=str(folder / "store")).save(SITE, overwrite=True)
     iris_dataset(DatasetStore(str(folder / "store")))
     pools = {
@@ -203,8 +202,10 @@ def test_a_group_in_another_image_is_started_again_and_in_the_same_is_not(
     assert len(_started(client, "images")) == 2
 
 
-def test_a_template_keeps_the_image_of_its_training(home: Path, client: SyncPrefectClient) -> None:
-    store, mlflow = DatasetStore(str(home / "store")), MlflowClient(f"sqlite:///{home}/mlflow.db")
+def test_a_template_keeps_the_image_of_its_training(
+    home: Path, client: SyncPrefectClient, mlflow_server: MlflowProcess
+) -> None:
+    store, mlflow = DatasetStore(str(home / "store")), MlflowClient(mlflow_server.uri)
     with tags("user:ada"):
         draft = drafts.draft_training(IRIS, QUICK, DraftConfig(image="trainer"), SITE)
         ref = preprocess(iris_dataset(store, name="flowers"), PreprocessConfig(), store)
