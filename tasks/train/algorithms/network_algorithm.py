@@ -78,11 +78,12 @@ class NetworkHyperparameters(AlgorithmSettings):
         lt=1,
         description="Decay a step of a running mean of the weights, which is what is kept; 0 keeps the last.",
     )
-    patience_epochs: int = Field(
-        default=10,
+    patience_epochs: int | None = Field(
+        default=None,
         ge=1,
         le=10_000,
-        description="Training ends after this many epochs without a better validation loss.",
+        description="Training ends after this many epochs without a better validation loss; empty is half "
+        "of all epochs, and at least 10.",
     )
     logging_steps: LoggingSteps = None
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -117,6 +118,17 @@ class NetworkHyperparameters(AlgorithmSettings):
         """
         steps = max(1, rows // ranks // self.batch_size_per_rank)
         return self.epochs or min(100, max(5, math.ceil(250 / steps)))
+
+    def patience_for(self, epochs: int) -> int:
+        """The epochs without a better validation loss that end a training: as set, or half of all.
+
+        Learning rates fall until the end, and the loss with them: a pause before says little. On few rows,
+        whose epochs are a step or two, the loss goes up and down for dozens of them.
+
+        Args:
+            epochs: That are planned.
+        """
+        return self.patience_epochs or max(10, epochs // 2)
 
 
 class ImageHyperparameters(NetworkHyperparameters):

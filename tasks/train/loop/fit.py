@@ -145,7 +145,7 @@ def _callbacks(
     """Who is told of the epochs, and who may end them; of those, the first one that wants to says why."""
     callbacks: list[Callback] = [
         ReportMetrics(context.report, epochs, communicator.world),
-        EarlyStopping(settings.patience_epochs),
+        EarlyStopping(settings.patience_for(epochs)),
         StopRequest(context.should_stop),
     ]
     if context.max_time_s is not None:

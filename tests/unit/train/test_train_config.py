@@ -133,3 +133,5 @@ def test_small_data_is_seen_more_often() -> None:
     assert settings.epochs_for(55_000) == 5
     assert settings.epochs_for(1_257) == 14
     assert settings.epochs_for(59) == 100
+    assert settings.patience_for(100) == 50
+    assert settings.patience_for(14) == 10
