@@ -43,8 +43,9 @@ def train_from_template(
     dataset = data_stage.preprocess_dataset(raw, preprocessing, site)
     run = train_stage.train_model(dataset, training, site)
     report_stage.report_training(run, site)
-    evaluation = evaluate_stage.evaluate_model(run, dataset, site=site)
-    report_stage.report_evaluation(evaluation, site)
+    if run.model_uri:
+        evaluation = evaluate_stage.evaluate_model(run, dataset, evaluate_stage.HELD_OUT, site)
+        report_stage.report_evaluation(evaluation, site)
     return run
 
 

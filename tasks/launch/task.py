@@ -204,6 +204,8 @@ def copy_training(config: CopyConfig, site: str = "local") -> str:
                     mend="copy its MLflow run",
                 )
             base = dict(original.parameters)
+            if "training" in base and original.state is not None and original.state.is_completed():
+                base["training"] = {**base["training"], "output": ""}  # the original has written it
             deployment, flow, image = _place(client, original.deployment_id, config, original.job_variables)
         else:
             run = read_run(config.training, site)

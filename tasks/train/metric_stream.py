@@ -56,13 +56,24 @@ class MetricStream:
         with self._lock:
             self._waiting.append((int(time.time() * 1000), step, dict(values)))
             if len(self._waiting) > self._most_waiting:
-                self._waiting = deque(list(self._waiting)[::2])
+                self._thin()
             if self._thread is None:
                 work = contextvars.copy_context().run  # what is refused is said in the log of the flow run
                 self._thread = threading.Thread(
                     target=work, args=(self._work,), name="metrics to MLflow", daemon=True
                 )
                 self._thread.start()
+
+    def _thin(self) -> None:
+        """Leave out every second one that waits, of those with the same names: they may come in turn."""
+        kept: deque[tuple[int, int, dict[str, float]]] = deque()
+        left_out: set[tuple[str, ...]] = set()
+        for one in reversed(self._waiting):  # the newest of each stays
+            names = tuple(one[2])
+            if names not in left_out:
+                kept.appendleft(one)
+            left_out ^= {names}
+        self._waiting = kept
 
     def flush(self) -> None:
         """Send everything now, and return when MLflow has it.

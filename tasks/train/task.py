@@ -139,8 +139,10 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
         except (InvalidSettings, InvalidData):  # another try with the same would end alike
             drop(folder, keep_checkpoints=keep)
             raise
-        if config.output:
+        if config.output and run.model_uri:
             _write_output(run, config, site)
+        elif config.output:
+            log.warning("Nothing is written to %s: the model cannot be served.", config.output)
         note_finished(folder, run, keep_checkpoints=keep)
         return run
 

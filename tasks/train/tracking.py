@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
@@ -148,10 +148,12 @@ def tracked_run(
         run.flush()
     except Exception:
         aborted = run.ended_as == "aborted"
-        _close(run, "aborted" if aborted else "failed", RunStatus.KILLED if aborted else RunStatus.FAILED)
+        with suppress(MlflowException):  # the error says more than that MLflow is away
+            _close(run, "aborted" if aborted else "failed", RunStatus.KILLED if aborted else RunStatus.FAILED)
         raise
     except BaseException:  # cancelled from outside: KeyboardInterrupt, SystemExit, Prefect's termination
-        _close(run, "aborted", RunStatus.KILLED)
+        with suppress(MlflowException):
+            _close(run, "aborted", RunStatus.KILLED)
         raise
     _close(run, run.ended_as, RunStatus.FINISHED if run.ended_as == "succeeded" else RunStatus.KILLED)
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from filelock import FileLock, Timeout
 from tasks.refs import RunRef
 
 FINISHED_KEPT_S = 24 * 3600
+_OURS = re.compile(r"[0-9a-f]{24}")
+"""Names of work folders."""
 CHECKPOINTS = "checkpoints"
 OWN_CHECKPOINTS = "own_code/checkpoints"
 """Those that own code wrote."""
@@ -60,8 +63,10 @@ def note_finished(folder: Path, run: RunRef, *, keep_checkpoints: bool) -> None:
     aside.rename(path)
     drop(folder, keep_checkpoints=keep_checkpoints)
     for old in folder.parent.glob("*.json"):
-        if time.time() - old.stat().st_mtime > FINISHED_KEPT_S:
-            old.unlink(missing_ok=True)
+        # The folder may be one of the user's, with other files; and another training may be faster.
+        with suppress(FileNotFoundError):
+            if _OURS.fullmatch(old.stem) and time.time() - old.stat().st_mtime > FINISHED_KEPT_S:
+                old.unlink()
 
 
 def finished_since(folder: Path, started: datetime | None) -> RunRef | None:

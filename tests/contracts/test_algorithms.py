@@ -82,7 +82,9 @@ def _brief(name: str, problem: Problem, data: TrainingData | None = None) -> Fit
     values = dict(QUICK.get(name, {}))
     if "epochs" in algorithm.Hyperparameters.model_fields:
         values["epochs"] = 1
-    return algorithm.fit(data or _data(problem), algorithms.settings(algorithm, values), FitContext(seed=7))
+    data, settings = data or _data(problem), algorithms.settings(algorithm, values)
+    algorithm.refuse(data, settings)  # as every training does first
+    return algorithm.fit(data, settings, FitContext(seed=7))
 
 
 _kept_brief = cache(_brief)

@@ -67,6 +67,9 @@ class KMeans:
         """See `Algorithm.suitability`."""
         return suitability(2.5, f"groups {data.train_rows:,} rows by distance, whatever their number")
 
+    def refuse(self, data: TrainingData, settings: AlgorithmSettings) -> None:
+        """Nothing: see `Algorithm.refuse`."""
+
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """The same: see `Algorithm.refit_settings`."""
         return settings

@@ -64,6 +64,9 @@ class PrincipalComponents:
         """See `Algorithm.suitability`."""
         return suitability(2.5, f"finds the few directions in which {data.columns:,} columns differ")
 
+    def refuse(self, data: TrainingData, settings: AlgorithmSettings) -> None:
+        """Nothing: see `Algorithm.refuse`."""
+
     def refit_settings(self, settings: AlgorithmSettings, best_epochs: Sequence[int]) -> AlgorithmSettings:
         """The same: see `Algorithm.refit_settings`."""
         return settings

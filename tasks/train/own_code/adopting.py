@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tasks.errors import TrainyardError
 from tasks.refs import Problem
-from tasks.train.own_code.saved_model import Form, NotServed, Saved
+from tasks.train.own_code.saved_model import Form, NotServed, Saved, first_line
 from tasks.train.own_code.trial import Adopted, Trial
 
 MOST_BYTES = 2 * 2**30
@@ -39,8 +39,12 @@ def adopt(saved: Saved, trial: Trial) -> Adopted:
     """
     try:
         return _way(saved.form)(saved, trial)
+    except NotServed:
+        raise
     except TrainyardError as error:
         raise NotServed(f"{error.what}{f' ({error.where})' if error.where else ''}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # files that say something odd
+        raise NotServed(f"its files cannot be read: {first_line(error)}") from error
 
 
 def _way(form: Form) -> Callable[[Saved, Trial], Adopted]:

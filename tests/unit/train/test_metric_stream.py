@@ -90,6 +90,18 @@ def test_what_waits_is_bounded_and_keeps_both_ends_of_a_curve() -> None:
     assert steps == sorted(set(steps))
 
 
+def test_metrics_that_come_in_turn_are_all_thinned_alike() -> None:
+    server = Server()
+    stream = MetricStream(server.send, every_s=60, most_waiting=100)
+    for step in range(1, 501):
+        stream.put({"loss": 1.0}, step)
+        stream.put({"accuracy": 0.5}, step)
+    server.up.set()
+    stream.flush()
+    of_each = {name: [one.step for one in server.got if one.key == name] for name in ("loss", "accuracy")}
+    assert all(len(steps) > 20 and steps[-1] == 500 for steps in of_each.values())
+
+
 def test_threads_that_put_at_once_share_one_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     both_start = threading.Barrier(2, timeout=0.5)  # passed where two threads start a sender each

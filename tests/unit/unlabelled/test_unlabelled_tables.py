@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import adjusted_rand_score, silhouette_score
@@ -38,7 +39,10 @@ from tasks.serve.versions import signature_of
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import Fit, FitContext, Rows, TrainingData
 from tasks.train.bundle import Bundle, TrainedOn
+from tasks.train.config import TrainConfig
+from tasks.train.mlflow_model import download_bundle
 from tasks.train.own_code.datasets import write_dataset
+from tasks.train.train import train
 from tasks.train.training_data import read_training_data
 from tasks.train.unlabelled_scores import clustering_scores, explained_variance, silhouettes
 
@@ -119,6 +123,17 @@ def test_a_version_has_no_label_and_the_named_column_is_left_out(
     assert browse(store, store.open(ref), BrowseConfig()).items[0].label == ""
     with pytest.raises(InvalidSettings, match="rows have no label"):
         browse(store, store.open(ref), BrowseConfig(label="unlabelled"))
+
+
+@pytest.mark.parametrize("problem", [CLUSTERING, REDUCTION])
+def test_the_training_step_takes_it(
+    problem: Problem, store: DatasetStore, versions: dict[Problem, Any], tmp_path: Path
+) -> None:
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client.create_experiment("rows", artifact_location=str(tmp_path / "artifacts"))
+    run = train(versions[problem][1], TrainConfig(experiment="rows"), store, client, tmp_path / "work")
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    assert Bundle.load(download_bundle(client, run.model_uri, tmp_path / "models")).problem is problem
 
 
 def test_it_comes_out_and_in_again_and_takes_more_rows(store: DatasetStore, tmp_path: Path) -> None:
