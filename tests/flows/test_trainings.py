@@ -495,8 +495,9 @@ def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
     assert (deployment.work_pool_name, deployment.work_queue_name) == ("local", "training")  # of train/step
     assert deployment.parameters["training"]["algorithm"] == run.algorithm == "logistic_regression"
     assert deployment.parameters["preprocessing"]["split"] == split.model_dump(mode="json")
-    (line,) = templates.list_templates()
-    assert (line["template"], line["from run"], line["user"]) == ("like-flowers", run.run_id, "ada")
+    # Other tests leave templates of their own.
+    (line,) = (one for one in templates.list_templates() if one["template"] == "like-flowers")
+    assert (line["from run"], line["user"]) == (run.run_id, "ada")
 
     fixed = load_flow_from_entrypoint(deployment.entrypoint or "").validate_parameters(
         {**deployment.parameters, "data": {"name": "more-flowers", "source": "sample:iris"}}
@@ -516,6 +517,6 @@ def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
         templates.delete_template("like-flowers")
     with tags("user:ada"):
         templates.delete_template("like-flowers")
-    assert templates.list_templates() == []
+    assert "like-flowers" not in {one["template"] for one in templates.list_templates()}
     with pytest.raises(NotFound, match="no template like-flowers"):
         templates.delete_template("like-flowers")
