@@ -8,6 +8,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,7 +22,8 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
 
     A cancellation reaches the main thread as an exception wherever it happens to be. Here it is
     waiting; the work is asked to end, and when it has, the exception goes on its way. A Prefect worker
-    kills a cancelled process after 30 s, so the work should not take longer over it.
+    kills a cancelled process after 30 s, so the work should not take longer over it. Who is told to stop
+    a second time waits no more: the work, which was asked, ends behind its back.
 
     Args:
         work: Called with a function that it asks every now and then whether to end.
@@ -34,7 +36,8 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
     results: list[T] = []
     errors: list[BaseException] = []
     context = contextvars.copy_context()
-    # A pipe, and no lock: an exception out of a signal handler may leave a lock of Python's taken.
+    # A pipe, and no lock: an exception out of a signal handler may leave a lock of Python's taken. Each
+    # thread closes its own end, so that neither can close, or write to, what a number has come to mean.
     ended, end = os.pipe()
 
     def wait() -> None:
@@ -49,7 +52,9 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
         except BaseException as error:
             errors.append(error)
         finally:
-            os.write(end, b".")
+            with suppress(BrokenPipeError):  # nobody waits any more
+                os.write(end, b".")
+            os.close(end)
 
     try:
         threading.Thread(target=run, name="fit").start()
@@ -61,10 +66,11 @@ def run_stoppable(work: Callable[[Callable[[], bool]], T]) -> T:
             time.sleep(0.01)  # the exception came while the thread was being made
         if begun:
             wait()
+        else:
+            os.close(end)
         raise
     finally:
         os.close(ended)
-        os.close(end)
     if errors:
         raise errors[0]
     return results[0]

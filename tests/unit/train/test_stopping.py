@@ -50,6 +50,41 @@ for round in range(200):
 print("all kept")
 """
 
+TWICE = """
+import os, signal, tempfile, threading
+from tasks.train.stopping import run_stoppable
+
+class Told(BaseException):
+    pass
+
+def handler(number, frame):
+    raise Told
+
+signal.signal(signal.SIGTERM, handler)
+asked, may_end, failed = threading.Event(), threading.Event(), []
+threading.excepthook = failed.append
+
+def work(stop):
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not stop():
+        pass
+    asked.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+    may_end.wait()
+
+try:
+    run_stoppable(work)
+except Told:
+    assert asked.is_set() and not may_end.is_set()
+(fit,) = [thread for thread in threading.enumerate() if thread.name == "fit"]
+others = [tempfile.TemporaryFile() for _ in range(4)]  # whose numbers were those of what was closed
+may_end.set()
+fit.join()
+assert not failed, failed
+assert [os.fstat(file.fileno()).st_size for file in others] == [0, 0, 0, 0]
+print("the work ended by itself")
+"""
+
 
 def test_work_that_is_not_stopped_gives_its_result_or_its_error() -> None:
     NAME.set("somebody")
@@ -68,3 +103,10 @@ def test_told_to_stop_the_work_ends_before_the_signal_goes_on() -> None:
         [sys.executable, "-c", STOPPED], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert answer.stdout.strip() == "all kept", answer.stderr
+
+
+def test_told_twice_it_waits_no_more_and_the_work_ends_in_peace() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert answer.stdout.strip() == "the work ended by itself", answer.stderr
