@@ -21,10 +21,10 @@ def open_tensorboard(view: ViewConfig, site: str = "local") -> str:
 
 @flow(name="close-tensorboard", flow_run_name="close TensorBoard")
 def close_tensorboard(view: str = "", site: str = "local") -> list[str]:
-    """Close views of TensorBoard; trainings and their metrics stay.
+    """Close one's own views of TensorBoard; trainings and their metrics stay.
 
     Args:
-        view: Name of the view, as the run that opened it says; empty closes all.
+        view: Name of the view, as the run that opened it says; empty closes all of one's own.
         site: Which set of blocks to run on.
     """
     return tensorboard_stage.close_tensorboard(view, site)

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import NotFound
+from tasks.refs import LOCAL_USER
 
 
 class ViewRecord(BaseModel):
@@ -23,6 +24,8 @@ class ViewRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    user: str = LOCAL_USER
+    """Who opened it, and may close it."""
     title: str
     runs: tuple[str, ...]
     experiment_id: str

@@ -52,10 +52,15 @@ def open_tensorboard(config: ViewConfig, site: str = "local") -> str:
 
 @task(name="close tensorboard")
 def close_tensorboard(view: str = "", site: str = "local") -> list[str]:
-    """Close a view, or all of them; returns their names."""
+    """Close a view, or all of one's own; returns their names.
+
+    Raises:
+        NotFound: There is no view of that name.
+        NotAllowed: It is somebody else's.
+    """
     from tasks.tensorboard.views import close_views
 
-    closed = close_views(_home(cast(EndpointHost, EndpointHost.load(site))), view)
+    closed = close_views(_home(cast(EndpointHost, EndpointHost.load(site))), view, asking_user())
     get_run_logger().info("Closed: %s.", ", ".join(closed) or "none was open")
     return closed
 

@@ -13,8 +13,9 @@ import httpx
 from filelock import FileLock
 from mlflow.exceptions import MlflowException
 
-from tasks.errors import NotFound, Unavailable
+from tasks.errors import NotAllowed, NotFound, Unavailable
 from tasks.programs import PORTS_TRIED, REPOSITORY, Supervisor, free_port, program_text
+from tasks.refs import LOCAL_USER
 from tasks.tensorboard.config import ViewConfig
 from tasks.tensorboard.export import may_be_shown
 from tasks.tensorboard.record import ViewPlace, ViewRecord, views
@@ -34,7 +35,7 @@ def open_view(
     host: str,
     first_port: int,
     datasets: tuple[str, ...] | None = None,
-    user: str = "",
+    user: str = LOCAL_USER,
 ) -> ViewRecord:
     """Have TensorBoard show some runs; a view of the same runs that is open already is taken.
 
@@ -69,6 +70,7 @@ def open_view(
                 used.add(other.read().port)
         record = ViewRecord(
             name=place.name,
+            user=user,
             title=title,
             runs=runs,
             experiment_id=experiment_id,
@@ -107,19 +109,40 @@ def _undo(place: ViewPlace) -> None:
         place.forget()
 
 
-def close_views(home: Path, name: str = "") -> list[str]:
-    """Close a view, or all of them; returns the names of those that were open.
+def close_views(home: Path, name: str = "", user: str = LOCAL_USER) -> list[str]:
+    """Close a view, or all of one's own; returns the names of those that were open.
+
+    Args:
+        home: Data folder of the stack.
+        name: The view; empty for all that the user opened.
+        user: Who asks.
 
     Raises:
         NotFound: There is no view of that name.
+        NotAllowed: It is somebody else's.
     """
     with _lock(home):
         if name:
-            ViewPlace(home, name).read()
-        closing = [place for place in views(home) if name in ("", place.name)]
+            closing = [ViewPlace(home, name)]
+            owner = closing[0].read().user
+            if owner != user:
+                raise NotAllowed(
+                    f"The user {user} may not close the view {name}",
+                    allowed=f"its owner {owner}",
+                    mend=f"ask {owner}, or leave it: unseen, it closes by itself",
+                )
+        else:
+            closing = [place for place in views(home) if _owner(place) == user]
         for place in closing:
             _end(place)
     return [place.name for place in closing]
+
+
+def _owner(place: ViewPlace) -> str | None:
+    """Who opened a view; None where it closes at this moment."""
+    with suppress(NotFound):
+        return place.read().user
+    return None
 
 
 def _found(

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from pydantic import ValidationError
 
-from tasks.errors import NotFound, Unavailable
+from tasks.errors import NotAllowed, NotFound, Unavailable
 from tasks.programs import Supervisor
 from tasks.tensorboard.config import ViewConfig
 from tasks.tensorboard.events import EventFile, tag
@@ -192,8 +192,8 @@ def test_a_view_is_opened_once_followed_and_closed(client: MlflowClient, home: P
     run_id = _run(client, "seen", "live", 2, "RUNNING")
     first_port = free_port() - 200
     config = ViewConfig(runs=(run_id,))
-    record = open_view(config, client, home, "127.0.0.1", first_port)
-    assert open_view(config, client, home, "127.0.0.1", first_port) == record
+    record = open_view(config, client, home, "127.0.0.1", first_port, user="ada")
+    assert open_view(config, client, home, "127.0.0.1", first_port, user="ada") == record
 
     def points() -> int:
         answer = httpx.get(
@@ -208,14 +208,18 @@ def test_a_view_is_opened_once_followed_and_closed(client: MlflowClient, home: P
     wait_until(lambda: points() == 3, timeout_s=60)
 
     place = ViewPlace(home, record.name)
-    assert close_views(home) == [record.name]
+    with pytest.raises(NotAllowed, match="its owner ada"):
+        close_views(home, record.name, "eve")
+    assert close_views(home, user="eve") == []
+    assert points() == 3
+    assert close_views(home, user="ada") == [record.name]
     with pytest.raises(httpx.ConnectError):
         httpx.get(record.url, trust_env=False)
     assert not place.folder.exists()
     assert not place.conf_file.exists()
     assert Supervisor(home).state(record.name) == "ABSENT"
     with pytest.raises(NotFound, match="no open view"):
-        close_views(home, record.name)
+        close_views(home, record.name, "ada")
 
 
 def test_a_view_that_nobody_looks_at_closes_itself(client: MlflowClient, home: Path) -> None:
