@@ -15,7 +15,7 @@ from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef, Problem
 from tasks.templates.config import TemplateData
 from tasks.train.config import TrainConfig
-from tasks.train.tags import ALGORITHM_TAG
+from tasks.train.tags import ALGORITHM_TAG, MODEL_URI_TAG
 from tasks.trainings.records import RunFacts
 
 PREPROCESS = "preprocess"
@@ -41,8 +41,10 @@ def made_from(run: RunFacts, settings: Mapping[str, Any], store: DatasetStore) -
 
     Raises:
         NotFound: The run names no dataset, or the dataset is gone or somebody else's private one.
-        InvalidSettings: Its data was made ready by something that a template cannot repeat.
+        InvalidSettings: It has no model, or its data was made ready by something that a template cannot
+            repeat.
     """
+    _require_finished(run)
     ref = run.dataset_ref()
     manifest = store.open(ref)
     fixed = {**settings, "output": "", "checkpoint_folder": ""}
@@ -51,6 +53,18 @@ def made_from(run: RunFacts, settings: Mapping[str, Any], store: DatasetStore) -
         fixed["algorithm"] = run.tags[ALGORITHM_TAG]
     training = TrainConfig.model_validate(fixed)
     return Template(problem=ref.problem, preprocessing=preprocessing_of(store, manifest), training=training)
+
+
+def _require_finished(run: RunFacts) -> None:
+    """Check that a training went well; one that was stopped may have kept a model that can be served."""
+    if run.status == "FINISHED" or (run.status == "KILLED" and run.tags.get(MODEL_URI_TAG)):
+        return
+    raise InvalidSettings(
+        f"The training {run.name} is {run.status_tag or run.status.lower()} and has no model",
+        where=f"run {run.run_id}",
+        allowed="a training that succeeded, or one that was stopped and kept its best model",
+        mend="wait for its end, or take another from the list of trainings",
+    )
 
 
 def preprocessing_of(store: DatasetStore, manifest: Manifest) -> PreprocessConfig:

@@ -14,7 +14,7 @@ from tasks.errors import InvalidSettings
 from tasks.refs import DatasetRef, Problem
 from tasks.templates.template import described, made_from, trained_by
 from tasks.train.config import TrainConfig
-from tasks.train.tags import ALGORITHM_TAG, DATASET_REF_TAG
+from tasks.train.tags import ALGORITHM_TAG, DATASET_REF_TAG, MODEL_URI_TAG, STATUS_TAG
 from tasks.trainings.records import RunFacts
 from tests.helpers.stored_datasets import store_table
 
@@ -38,10 +38,10 @@ def prepared(store: DatasetStore, raw: DatasetRef) -> DatasetRef:
     return preprocess(raw, PreprocessConfig(), store)
 
 
-def _run(ref: DatasetRef, algorithm: str) -> RunFacts:
+def _run(ref: DatasetRef, algorithm: str, status: str = "FINISHED", **tags: str) -> RunFacts:
     return RunFacts(
-        "0" * 32, "default", "0", "mine", "FINISHED", "active", "", 0, 1,
-        tags={DATASET_REF_TAG: ref.model_dump_json(), ALGORITHM_TAG: algorithm},
+        "0" * 32, "default", "0", "mine", status, "active", "", 0, 1,
+        tags={DATASET_REF_TAG: ref.model_dump_json(), ALGORITHM_TAG: algorithm, **tags},
     )  # fmt: skip
 
 
@@ -60,6 +60,16 @@ def test_what_auto_chose_is_fixed_and_checked(store: DatasetStore, prepared: Dat
     assert made_from(run, {"hyperparameters": {"epochs": 2}}, store).training.algorithm == "mlp"
     with pytest.raises(InvalidSettings, match="'trees' is unknown"):
         made_from(run, {"hyperparameters": {"trees": 2}}, store)
+
+
+def test_only_what_ended_with_a_model_becomes_a_template(store: DatasetStore, prepared: DatasetRef) -> None:
+    for status, word in (("RUNNING", "running"), ("FAILED", "failed"), ("KILLED", "aborted")):
+        for model in ({}, {MODEL_URI_TAG: ""}):
+            run = _run(prepared, "mlp", status, **{STATUS_TAG: word}, **model)
+            with pytest.raises(InvalidSettings, match=f"mine is {word} and has no model"):
+                made_from(run, {}, store)
+    stopped = _run(prepared, "mlp", "KILLED", **{STATUS_TAG: "aborted", MODEL_URI_TAG: "models:/m-1"})
+    assert made_from(stopped, {}, store).training.algorithm == "mlp"
 
 
 def test_a_training_on_raw_data_is_refused(store: DatasetStore, raw: DatasetRef) -> None:
