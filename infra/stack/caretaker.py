@@ -17,10 +17,11 @@ from infra.stack import database, health, processes, supervisor
 from infra.stack.reaper import Reaper
 from infra.stack.tracking import TrackingReaper
 from tasks.errors import Unavailable
+from tasks.train import kept_models
 
 _ROUND_S = 5.0
 _FIRST_ROUNDS_S = 1.0
-_TRACKING_S = 15.0
+_TRACKING_S = 10.0
 _SWEEP_S = 3600.0
 _LOG_BYTES = 20 * 2**20
 _WORK_S = 7 * 24 * 3600.0
@@ -49,18 +50,20 @@ def keep_small(log: Path, most_bytes: int = _LOG_BYTES) -> bool:
 
 
 def sweep_work(settings: Settings, oldest_s: float = _WORK_S) -> list[Path]:
-    """Delete what killed trainings and studies left and nothing has touched for a week.
+    """Delete what killed trainings and studies left, and models that were fetched, untouched for a week.
 
-    That is work folders, the files beside them, and pictures of curves. A folder whose training holds its
-    lock is left, however long an epoch takes; see `tasks.train.work_folder`.
+    The former are work folders, the files beside them, and pictures of curves. A folder whose training holds
+    its lock is left, however long an epoch takes; see `tasks.train.work_folder`. So is a model that a process
+    has taken; see `tasks.train.kept_models`.
 
     Returns:
         The folders and files that are gone.
     """
     temporary = Path(tempfile.gettempdir())
-    work = settings.home / "work" / "train"
+    work, models = settings.home / "work" / "train", settings.home / "work" / "models"
     found = [path for path in work.glob("*") if path.suffix != ".lock"]
     found += [*work.glob("*.lock")]  # after the folders, which they are taken for
+    found += [*models.glob("*")]
     found += [folder for pattern in _SCRATCH for folder in temporary.glob(pattern)]
     found += [*(settings.home / "docs" / "pictures").glob("live-*")]
     swept = []
@@ -69,7 +72,7 @@ def sweep_work(settings: Settings, oldest_s: float = _WORK_S) -> list[Path]:
             if path.lstat().st_uid != os.getuid() or time.time() - _touched(path) < oldest_s:
                 continue
             lock = path.with_suffix(".lock") if path.parent == work else None
-            if _removed(path, lock):
+            if kept_models.remove_unused(path) if path.parent == models else _removed(path, lock):
                 swept.append(path)
         except FileNotFoundError:  # whoever worked there has just removed it, or it went with its folder
             continue

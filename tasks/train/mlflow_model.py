@@ -17,6 +17,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from tasks.errors import NotFound, Unavailable
+from tasks.train import kept_models
 from tasks.train.bundle import Bundle
 from tasks.train.tags import BUNDLE_DIGEST_TAG
 
@@ -108,7 +109,7 @@ def download_bundle(client: MlflowClient, model_uri: str, cache_folder: Path) ->
     model_uri = logged_model_uri(client, model_uri)
     kept = cache_folder / model_uri.removeprefix("models:/").replace(":", "-").replace("/", "-")
     lasting = model_uri.startswith(_LOGGED)  # only logged models never change
-    if lasting and kept.is_dir():
+    if lasting and kept_models.take(kept):
         return kept
     cache_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder, prefix=".partial-") as scratch:
@@ -123,12 +124,13 @@ def download_bundle(client: MlflowClient, model_uri: str, cache_folder: Path) ->
         except mlflow.exceptions.MlflowException as error:
             raise _missing(client, model_uri, error) from error
         if not lasting:
-            shutil.rmtree(kept, ignore_errors=True)
+            kept_models.remove(kept)
         try:
             Path(found).rename(kept)
         except OSError:
             if not kept.is_dir():  # else another process fetched the same one in the meantime
                 raise
+    kept_models.take(kept)
     return kept
 
 

@@ -9,13 +9,15 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.data.sources.addresses import local_path, not_found, require_allowed
 from tasks.errors import InvalidSettings, NotFound
+from tasks.refs import DATASET_TAG
+from tasks.train import kept_models
 from tasks.train.bundle import Bundle
 from tasks.train.mlflow_model import download_bundle
 from tasks.train.tags import BUNDLE_DIGEST_TAG, MODEL_URI_TAG
@@ -52,6 +54,7 @@ def find_start(
     closed: Sequence[str] = (),
     *,
     for_own_code: bool = False,
+    hides: Callable[[str], bool] = lambda dataset: False,
 ) -> Start:
     """Look up what to start from.
 
@@ -62,16 +65,15 @@ def find_start(
         roots: Local folders that may be read; None for any.
         closed: Folders that may never be read.
         for_own_code: Whether own code starts from it, which is given whatever is there.
+        hides: Says whether a dataset is somebody else's private one, of which no model is given.
 
     Raises:
         InvalidSettings: It is none of the three, or nothing that a network can start from.
         NotAllowed: The path, or a link in the folder, is outside the roots.
-        NotFound: There is no such run, model or path.
+        NotFound: There is no such run, model or path, or it learned from somebody else's private dataset.
     """
     if given.startswith("models:/") or RUN_ID.match(given):
-        if for_own_code:
-            return _model_folder(given, client, models_folder)
-        return _network_of(given, client, models_folder)
+        return _of_mlflow(given, client, models_folder, for_own_code, hides)
     if not given.startswith(("/", "file:///")):
         raise InvalidSettings(
             f"'{given}' names no weights",
@@ -137,13 +139,28 @@ def _all_files(folder: Path, given: str, check: Callable[[Path], None]) -> list[
     return files
 
 
-def _network_of(given: str, client: MlflowClient, models_folder: Path) -> Start:
-    """The weights of a network in MLflow."""
+def _of_mlflow(
+    given: str,
+    client: MlflowClient,
+    models_folder: Path,
+    for_own_code: bool,
+    hides: Callable[[str], bool],
+) -> Start:
+    """The weights of a network in MLflow; for own code the folder of any model, served or not."""
     from tasks.train.train import find_run
 
-    uri = find_run(client, given).model_uri if RUN_ID.match(given) else given
+    uri = given
+    if RUN_ID.match(given):
+        tags = _tags(client, given)
+        _require_shown(given, tags.get(DATASET_TAG, "").partition("@")[0], hides)
+        if for_own_code and tags.get(MODEL_URI_TAG) == "" and tags.get(BUNDLE_DIGEST_TAG):
+            return Start(_saved_files(given, client, models_folder), tags[BUNDLE_DIGEST_TAG])
+        uri = find_run(client, given).model_uri
     folder = download_bundle(client, uri, models_folder)
     bundle = Bundle.load(folder)
+    _require_shown(given, bundle.description.dataset.name, hides)
+    if for_own_code:
+        return Start(folder, bundle.digest)
     if bundle.description.model.format != "safetensors":
         raise InvalidSettings(
             f"the model is a {bundle.description.algorithm}, which no network can start from",
@@ -154,22 +171,23 @@ def _network_of(given: str, client: MlflowClient, models_folder: Path) -> Start:
     return Start(folder / bundle.description.model.name, bundle.digest)
 
 
-def _model_folder(given: str, client: MlflowClient, models_folder: Path) -> Start:
-    """The folder of any model in MLflow: a bundle, or what own code saved that cannot be served."""
+def _tags(client: MlflowClient, run_id: str) -> Mapping[str, str]:
     from mlflow.exceptions import MlflowException
 
-    from tasks.train.train import find_run
+    try:
+        tags: Mapping[str, str] = client.get_run(run_id).data.tags
+    except MlflowException:
+        return {}  # whoever looks for its model says what is wrong
+    return tags
 
-    if RUN_ID.match(given):
-        try:
-            tags = client.get_run(given).data.tags
-        except MlflowException:
-            tags = {}
-        if tags.get(MODEL_URI_TAG) == "" and tags.get(BUNDLE_DIGEST_TAG):
-            return Start(_saved_files(given, client, models_folder), tags[BUNDLE_DIGEST_TAG])
-    uri = find_run(client, given).model_uri if RUN_ID.match(given) else given
-    folder = download_bundle(client, uri, models_folder)
-    return Start(folder, Bundle.load(folder).digest)
+
+def _require_shown(given: str, dataset: str, hides: Callable[[str], bool]) -> None:
+    """Say of what learned from a hidden dataset no more than of what is not there."""
+    if hides(dataset):
+        kind = "run" if RUN_ID.match(given) else "model"
+        raise NotFound(
+            f"MLflow has no {kind} {given}", where="start_from", mend="take one from the list of trainings"
+        )
 
 
 def _saved_files(run_id: str, client: MlflowClient, models_folder: Path) -> Path:
@@ -177,7 +195,7 @@ def _saved_files(run_id: str, client: MlflowClient, models_folder: Path) -> Path
     from mlflow.exceptions import MlflowException
 
     kept = models_folder / f"run-{run_id}"
-    if kept.is_dir():
+    if kept_models.take(kept):
         return kept
     if client.get_run(run_id).info.lifecycle_stage != "active":
         raise NotFound(f"the run {run_id} was deleted", mend="restore it, or choose another")
@@ -192,12 +210,19 @@ def _saved_files(run_id: str, client: MlflowClient, models_folder: Path) -> Path
         except OSError:
             if not kept.is_dir():  # else another process fetched them in the meantime
                 raise
+    kept_models.take(kept)
     return kept
 
 
 def _digest(files: Iterable[Path], root: Path, given: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(files):
+        if path.exists() and not path.is_file():  # who opens a pipe may wait for ever
+            raise InvalidSettings(
+                f"{path} is no file, but a pipe, a socket or a device",
+                where="start_from",
+                allowed="files and folders of files",
+            )
         try:
             with path.open("rb") as file:
                 content = hashlib.file_digest(file, "sha256").hexdigest()

@@ -63,7 +63,7 @@ class DatasetStore(VersionFolders):
 
     def names(self) -> Sequence[str]:
         """Names of the datasets that the asker may see, sorted."""
-        return [name for name in self.all_names() if not self._hidden(name)]
+        return [name for name in self.all_names() if not self.hides(name)]
 
     def get(self, name: str, version: str = LATEST) -> Manifest:
         """One version.
@@ -86,7 +86,7 @@ class DatasetStore(VersionFolders):
                 allowed=", ".join(self.names()) or "nothing is there yet",
                 mend="ingest it, or choose one of those",
             )
-        known = VERSION.match(version) and not self._hidden(_checked_name(name))
+        known = VERSION.match(version) and not self.hides(_checked_name(name))
         manifest = self.find(_checked_name(name), version) if known else None
         if manifest is None:
             versions = self.list(name)
@@ -220,13 +220,14 @@ class DatasetStore(VersionFolders):
     def versions(self, name: str) -> Sequence[str]:
         """The same as `all_versions`; none of a dataset that the asker may not see."""
         found = self.all_versions(name)
-        return [] if found and self._hidden(name) else found
+        return [] if found and self.hides(name) else found
 
     def _exists(self, name: str) -> bool:
         return any(self.is_finished(name, version) for version in reversed(self.versions(name)))
 
-    def _hidden(self, name: str) -> bool:
-        if self.asker is None:
+    def hides(self, name: str) -> bool:
+        """Whether a dataset is somebody else's private one; one that is gone is nobody's."""
+        if self.asker is None or not re.match(NAME_PATTERN, name):
             return False
         card = self.stored_card(name)
         return card is not None and not access.may_read(card, self.asker)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,9 @@ from filelock import FileLock
 
 from infra.settings import Settings
 from infra.stack.caretaker import keep_small, sweep_work
+from tasks.train import kept_models
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def test_a_large_log_is_started_anew_under_its_writers(tmp_path: Path) -> None:
@@ -68,3 +75,40 @@ def test_files_beside_work_folders_go_too_and_what_is_locked_stays(
     assert [path for path in kept if path.exists()] == kept
     assert set(swept) >= set(stale) - {work / "dead.lock"}
     assert {path.name for path in work.iterdir()} == {"slow", "slow.lock", "new.json"}
+
+
+def test_models_go_a_week_after_they_were_taken_and_not_while_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    models = tmp_path / "work" / "models"
+    stale, killed, used, read = (models / name for name in ("m-1", ".partial-1", "run-2", "m-3"))
+    last_month = time.time() - 30 * 24 * 3600
+    for folder in (stale, killed, used, read):
+        folder.mkdir(parents=True)
+        (folder / "weights").touch()
+        for path in (folder / "weights", folder):
+            os.utime(path, (last_month, last_month))
+    elsewhere = "import sys; from pathlib import Path; from tasks.train import kept_models as kept\n"
+    elsewhere += "assert kept.take(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", elsewhere, str(used)], cwd=REPOSITORY, check=True, timeout=60)
+    assert kept_models.take(read)
+    os.utime(read, (last_month, last_month))  # a process that reads for long
+    assert set(sweep_work(Settings(home=tmp_path))) == {stale, killed}
+    assert {path.name for path in models.iterdir()} == {"run-2", "m-3"}
+    assert (read / "weights").exists()
+    os.utime(used, (last_month, last_month))
+    assert sweep_work(Settings(home=tmp_path)) == [used]  # whoever took it has ended
+
+
+def test_a_model_that_is_being_taken_away_is_not_there_for_those_who_come(tmp_path: Path) -> None:
+    kept = tmp_path / "m-1"
+    kept.mkdir()
+    sweeper = os.open(kept, os.O_RDONLY)
+    fcntl.flock(sweeper, fcntl.LOCK_EX)
+    with ThreadPoolExecutor() as pool:
+        taken = pool.submit(kept_models.take, kept)
+        kept_models.remove(kept)
+        os.close(sweeper)
+    assert not taken.result()
+    assert not list(tmp_path.iterdir())

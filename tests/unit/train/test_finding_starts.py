@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotAllowed, NotFound
 from tasks.refs import RunRef
+from tasks.train import kept_models
 from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.start import Start, find_start
@@ -114,6 +115,7 @@ def test_runs_are_starts_by_their_kind(
     assert network.path.name == "weights.safetensors"
     code = find_start(trained.run_id, client, tmp_path, None, for_own_code=True)
     assert (code.path, code.digest) == (network.path.parent, trained.digest)
+    assert not kept_models.remove_unused(code.path)  # this process may read it yet
 
     # Own code whose model cannot be served leaves its files beside the run.
     made = client.create_run(client.get_run(trained.run_id).info.experiment_id)
@@ -128,6 +130,13 @@ def test_runs_are_starts_by_their_kind(
     own = find_start(made.info.run_id, client, tmp_path / "models", None, for_own_code=True)
     assert own.digest == "d" * 64
     assert np.load(own.path / "weights.npy").tolist() == [0, 1, 2]
+    assert not kept_models.remove_unused(own.path)
+    for given in (trained.run_id, trained.model_uri, made.info.run_id):  # fetched by those who see iris
+        for code_asks in (False, True):
+            with pytest.raises(NotFound, match=f"MLflow has no (run|model) {given}"):
+                find_start(
+                    given, client, tmp_path, None, for_own_code=code_asks, hides=lambda name: name == "iris"
+                )
     with pytest.raises(InvalidSettings, match="cannot be served"):
         find_start(made.info.run_id, client, tmp_path / "models", None)
     with pytest.raises(NotFound):
