@@ -8,8 +8,9 @@ its run and model gone and only the record (parameters, metrics, tags) left to `
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from mlflow.exceptions import MlflowException
 
 from tasks.data.listed import listed
-from tasks.data.sources.addresses import local_path
+from tasks.data.sources.addresses import is_inside, local_path
 from tasks.errors import NotAllowed, NotFound
+from tasks.train import kept_models
 from tasks.train.tags import BEST_RUN_TAG
 from tasks.train.work_folder import KEPT_FILE, RUN_FILE
 from tasks.trainings import records
@@ -40,6 +42,7 @@ class Doomed:
         nested: Runs below it: the trials of a study, the trainings of a sweep.
         models: Logged models of all these runs, by id, with the place of their files.
         folders: Checkpoints on this host.
+        copies: Models that were fetched to this host.
         elsewhere: Folders that users chose for checkpoints, in which none is known to be of these runs:
             what is there is of others, was moved, or lies on another host.
     """
@@ -48,11 +51,24 @@ class Doomed:
     nested: tuple[RunFacts, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
     folders: tuple[Path, ...] = ()
+    copies: tuple[Path, ...] = ()
     elsewhere: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[RunFacts, ...]:
         return (self.run, *self.nested)
+
+    def gives(self, start: str) -> bool:
+        """Whether what a training starts from is the weights of one of these runs.
+
+        Args:
+            start: A run id, `models:/m-…` or a path; what is registered is in the way by itself.
+        """
+        if start.startswith(("/", "file:///")):
+            path = os.path.realpath(local_path(start))
+            return any(is_inside(path, os.path.realpath(folder)) for folder in self.folders)
+        named = [*(run.run_id for run in self.runs), *(f"models:/{model}" for model in self.models)]
+        return start in named
 
 
 @dataclass(frozen=True)
@@ -78,17 +94,20 @@ def doomed(client: MlflowClient, run: RunFacts, work: Path) -> Doomed:
     Args:
         client: MLflow.
         run: The training, study or sweep.
-        work: Folder that trainings keep their checkpoints in, unless they were told another.
+        work: The work folder of this host: `train/` has checkpoints, unless a training was told another
+            place, `models/` the models that were fetched.
     """
     below = tuple(records.nested(client, run)) if run.is_search else ()
     runs = {one.run_id for one in (run, *below)}
     models = {model: client.get_logged_model(model).artifact_location for model in _models(client, runs)}
-    folders, elsewhere = list(_work_folders(work, runs)), []
+    folders, elsewhere = list(_work_folders(work / "train", runs)), []
     for chosen in _chosen_folders(client, (run, *below)):
         found = list(_work_folders(Path(local_path(chosen)), runs))
         folders += found
         elsewhere += [] if found else [chosen]
-    return Doomed(run, below, models, tuple(folders), tuple(elsewhere))
+    names = (*runs, *models)
+    copies = [path for path in sorted((work / "models").glob("*")) if any(one in path.name for one in names)]
+    return Doomed(run, below, models, tuple(folders), tuple(copies), tuple(elsewhere))
 
 
 def obstacles(
@@ -97,7 +116,7 @@ def obstacles(
     live: Sequence[str],
     waiting: Sequence[str],
     endpoints: Sequence[Endpoint],
-    templates: Callable[[str], Sequence[str]],
+    templates: Sequence[str],
 ) -> list[str]:
     """What is in the way of a deletion, one sentence each, with its mend.
 
@@ -105,9 +124,9 @@ def obstacles(
         client: MLflow.
         what: What is to go.
         live: Flow runs of it that have not ended, by name.
-        waiting: Drafts and other flow runs that are to start from its weights.
+        waiting: Drafts and other flow runs that start from its weights.
         endpoints: All that are switched on.
-        templates: Names the templates that were made from a run.
+        templates: Those that were made from it, or start from its weights, by name.
     """
     found: list[str] = []
     running = [one.name for one in what.runs if one.status in _LIVE_RUNS]
@@ -115,7 +134,8 @@ def obstacles(
         names = listed(list(dict.fromkeys([*live, *running])))
         found.append(f"it is still running ({names}): stop it, or wait for its end")
     if waiting:
-        found.append(f"{listed(list(waiting))} start from its weights: delete those drafts, or wait")
+        names = listed(list(waiting))
+        found.append(f"{names} start from its weights: delete those that are only planned, or wait")
     sources = {f"models:/{model}" for model in what.models}
     answering = {one.name for one in endpoints if one.source in sources}
     for run in what.runs:
@@ -130,12 +150,11 @@ def obstacles(
                 + ("stop them with the flow stop-endpoint, then " if served else "")
                 + "delete that version in MLflow's pages"
             )
-        made = templates(run.run_id)
-        if made:
-            found.append(
-                f"{_which(what, run)}is where the templates {listed(list(made))} came from, or start from: "
-                "delete those with the flow delete-template"
-            )
+    if templates:
+        found.append(
+            f"the templates {listed(list(templates))} came from it, or start from its weights: delete those "
+            "with the flow delete-template"
+        )
     if answering:  # their version was deleted in MLflow's pages, and no other has taken its place
         found.append(
             f"the endpoints {listed(sorted(answering))} answer with its model, though no version of it is "
@@ -171,6 +190,7 @@ def listing(what: Doomed, for_good: bool) -> list[str]:
         lines += [f"the files of MLflow run {one.run_id}" for one in what.runs]
         lines += [f"logged model {model} and its files" for model in sorted(what.models)]
         lines += [f"checkpoints in {folder}" for folder in what.folders]
+        lines += [f"the copy of a model in {folder}" for folder in what.copies]
         lines += [
             f"not deleted: checkpoints in {folder}, where none is known to be of this training; look there"
             for folder in what.elsewhere
@@ -197,6 +217,8 @@ def delete(client: MlflowClient, what: Doomed, user: str, for_good: bool) -> Non
         for folder in what.folders:  # first: the files of the run say where they are
             shutil.rmtree(folder, ignore_errors=True)
             folder.with_suffix(".json").unlink(missing_ok=True)
+        for copy in what.copies:
+            kept_models.remove(copy)
         for model, place in what.models.items():
             _delete_files(client, place)
             client.delete_logged_model(model)

@@ -13,7 +13,6 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.responses import DeploymentResponse
 from prefect.logging import get_run_logger
 
 from blocks.endpoint_host import EndpointHost
@@ -39,7 +38,7 @@ from tasks.trainings.task import (
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from tasks.removal.deletion import Endpoint
+    from tasks.removal.deletion import Doomed, Endpoint
     from tasks.trainings.records import RunFacts
 
 
@@ -62,17 +61,16 @@ def delete_training(config: DeleteConfig, site: str = "local") -> list[str]:
     run = read_run(config.training, site)
     user = asking_user()
     records.require_owner(run, user, "delete")
-    what = deletion.doomed(mlflow, run, home() / "work" / "train")
+    what = deletion.doomed(mlflow, run, home() / "work")
     with get_client(sync_client=True) as client:
         flow_runs = _alone_in(client, what.runs, mlflow)
-        every_template = find_templates(client)
         found = deletion.obstacles(
             mlflow,
             what,
             live=_live(client, {one.flow_run_id for one in what.runs}),
-            waiting=_waiting(client, what.runs),
+            waiting=_waiting(client, what),
             endpoints=_endpoints(site),
-            templates=lambda run_id: _templates_of(every_template, run_id),
+            templates=_templates(client, what),
         )
         artifacts = _artifacts(client, flow_runs) if config.for_good else {}
         lines = deletion.listing(what, config.for_good)
@@ -171,10 +169,10 @@ def _live(client: SyncPrefectClient, ids: Iterable[str]) -> list[str]:
     return [run.name for run in flow_runs(client, ids=ids, live=True)]
 
 
-def _waiting(client: SyncPrefectClient, runs: Sequence[RunFacts]) -> list[str]:
-    """Flow runs that have not ended, drafts among them, and are to start from the weights of these runs."""
-    going = {run.run_id for run in runs}
-    return [run.name for run in flow_runs(client, live=True) if _starts_from(run.parameters) in going]
+def _waiting(client: SyncPrefectClient, what: Doomed) -> list[str]:
+    """Flow runs that have not ended, drafts and planned ones too, and start from the weights that go."""
+    every = flow_runs(client, live=True, planned=True)
+    return [run.name for run in every if what.gives(_starts_from(run.parameters))]
 
 
 def _starts_from(parameters: Mapping[str, Any]) -> str:
@@ -205,12 +203,13 @@ def _artifacts(client: SyncPrefectClient, flow_runs: Sequence[FlowRun]) -> dict[
     return found
 
 
-def _templates_of(every: Sequence[DeploymentResponse], run_id: str) -> list[str]:
-    """Templates that were made from a run, or start from its weights."""
+def _templates(client: SyncPrefectClient, what: Doomed) -> list[str]:
+    """Templates that were made from these runs, or start from their weights."""
+    made_from = {FROM_RUN_TAG + run.run_id for run in what.runs}
     return sorted(
         one.name
-        for one in every
-        if FROM_RUN_TAG + run_id in one.tags or _starts_from(one.parameters) == run_id
+        for one in find_templates(client)
+        if not made_from.isdisjoint(one.tags) or what.gives(_starts_from(one.parameters))
     )
 
 

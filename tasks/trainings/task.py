@@ -111,15 +111,17 @@ def flow_runs(
     tags: Sequence[str] = (),
     ids: Iterable[str] | None = None,
     live: bool = False,
+    planned: bool = False,
     most: int = 10**6,
 ) -> list[FlowRun]:
-    """Flow runs that train, newest first, those left out that a schedule has planned for later.
+    """Flow runs that train, newest first.
 
     Args:
         client: Prefect.
         tags: Only with all these tags.
         ids: Only these; what is no id is passed over.
         live: Only those that have not ended, drafts among them.
+        planned: Those as well that are planned for later, as by a schedule; ids find them anyhow.
         most: Longest answer.
     """
     trains = FlowFilter(name=FlowFilterName(any_=list(TRAINING_FLOWS)))
@@ -137,7 +139,7 @@ def flow_runs(
             if live
             else None,
             expected_start_time=None
-            if chunk
+            if chunk or planned
             else FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) + timedelta(minutes=1)),
         )
         while len(found) < most:
@@ -281,9 +283,7 @@ def read_run(identity: str, site: str) -> RunFacts:
     else:
         run = records.read(mlflow_client(site), identity)
     records.require_training(run)
-    store = open_store(site)
-    name = run.dataset.partition("@")[0]
-    if name in set(store.all_names()) - set(store.names()):
+    if open_store(site).hides(run.dataset.partition("@")[0]):
         raise NotFound(f"MLflow has no run {identity}", mend="take the id from the list of trainings")
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.flows import load_flow_from_entrypoint
+from prefect.states import Scheduled
 from prefect.utilities.callables import parameter_schema
 
 from blocks.dask_cluster import DaskCluster
@@ -43,15 +45,19 @@ from tasks.serve.versions import VersionStore
 from tasks.templates.config import TemplateConfig, TemplateData
 from tasks.tensorboard.config import ViewConfig
 from tasks.train.config import TrainConfig
+from tasks.train.own_code.config import OwnCode
 from tasks.train.tags import FLOW_RUN_TAG, STATUS_TAG
 from tasks.trainings import records
 from tasks.trainings.config import ListConfig, RenameConfig
+from tasks.trainings.status import DRAFT
 from tests.helpers.serving_stack import MlflowProcess
 from tests.helpers.trained import iris_dataset
 
 SITE = "trainings-suite"
 IRIS = DatasetChoice(name="iris")
 QUICK = TrainConfig(algorithm="logistic_regression")
+KEPT_NOT_SERVED = "import os; open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')\n"
+"""Own code whose model cannot be served."""
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +267,7 @@ def test_a_group_can_be_drafted_started_and_its_drafts_deleted(
 
 
 def test_a_copy_of_a_run_is_on_its_very_version_and_a_copy_of_a_flow_run_as_it_was_given(
-    home: Path, mlflow: MlflowClient, prefect: SyncPrefectClient
+    home: Path, mlflow: MlflowClient, prefect: SyncPrefectClient, tmp_path: Path
 ) -> None:
     run = _trained(seed=1)
     copy = drafts.copy_training(
@@ -278,6 +284,13 @@ def test_a_copy_of_a_run_is_on_its_very_version_and_a_copy_of_a_flow_run_as_it_w
     assert f"copy-of:{copy}" in again.tags
     with pytest.raises(NotFound, match="MLflow has no run"):
         drafts.copy_training(CopyConfig(training="0" * 32), SITE)
+
+    output, other = str(tmp_path / "model.zip"), str(tmp_path / "other.zip")
+    written = drafts.draft_training(IRIS, QUICK.model_copy(update={"output": output}), DraftConfig(), SITE)
+    _end(prefect, written, StateType.COMPLETED)
+    for changes, file in (({}, ""), ({"output": other}, other)):
+        copy = drafts.copy_training(CopyConfig(training=written, changes=changes), SITE)
+        assert prefect.read_flow_run(copy).parameters["training"]["output"] == file
     flow_run = mlflow.get_run(run.run_id).data.tags[FLOW_RUN_TAG]
     with pytest.raises(NotAllowed, match="not started by a deployment"):
         drafts.copy_training(CopyConfig(training=flow_run), SITE)
@@ -343,6 +356,9 @@ def test_trainings_on_private_data_are_not_there_for_others(home: Path) -> None:
         assert trainings.list_trainings(ListConfig(dataset="secret"), SITE) == []
         with pytest.raises(NotFound):
             drafts.copy_training(CopyConfig(training=run.run_id), SITE)
+        for start in (run.run_id, run.model_uri):
+            with pytest.raises(NotFound, match=f"MLflow has no (run|model) {start}"):
+                train_model(IRIS, TrainConfig(algorithm="mlp", start_from=start), SITE)
         with pytest.raises(NotFound, match="MLflow has no run"):
             open_tensorboard(ViewConfig(runs=(run.run_id,)), SITE)
 
@@ -366,7 +382,9 @@ def test_a_training_is_renamed_and_has_up_to_ten_tags(home: Path, mlflow: Mlflow
     assert [row["id"] for row in trainings.list_trainings(ListConfig(text="the good"), SITE)] == [run.run_id]
 
 
-def test_a_training_in_use_is_not_deleted_and_the_mend_is_said(home: Path, mlflow: MlflowClient) -> None:
+def test_a_training_in_use_is_not_deleted_and_the_mend_is_said(
+    home: Path, mlflow: MlflowClient, prefect: SyncPrefectClient
+) -> None:
     run = _trained(seed=6)
     mlflow.create_registered_model("flowers")
     version = mlflow.create_model_version(
@@ -401,12 +419,17 @@ def test_a_training_in_use_is_not_deleted_and_the_mend_is_said(home: Path, mlflo
         tried = removal.delete_training(DeleteConfig(training=run.run_id, dry_run=True), SITE)
     assert not any(line.startswith("in the way") for line in tried)
 
-    with tags("user:ada"):
-        onward = TrainConfig(algorithm="mlp", start_from=run.run_id)
-        draft = drafts.draft_training(IRIS, onward, DraftConfig(name="onward"), SITE)
-        with pytest.raises(NotAllowed, match="onward start from its weights"):
+    tomorrow = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(days=1))
+    draft = State(type=StateType.PAUSED, name=DRAFT)
+    for state, start in ((draft, run.run_id), (draft, run.model_uri), (tomorrow, run.model_uri)):
+        onward = prefect.create_flow_run_from_deployment(
+            prefect.read_deployment_by_name("train/step").id,
+            parameters={"training": {"start_from": start}},
+            state=state,
+        )
+        with tags("user:ada"), pytest.raises(NotAllowed, match=f"{onward.name} start from its weights"):
             removal.delete_training(DeleteConfig(training=run.run_id), SITE)
-        removal.delete_training(DeleteConfig(training=draft), SITE)
+        prefect.delete_flow_run(onward.id)
 
     mlflow.update_run(run.run_id, status="RUNNING")
     with tags("user:ada"), pytest.raises(NotAllowed, match="still running"):
@@ -437,6 +460,8 @@ def test_a_deletion_is_undone_and_one_for_good_is_not(home: Path, mlflow: Mlflow
         folder = home / "work" / "train" / "left"
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(json.dumps({"run_id": run.run_id}))
+        copy = home / "work" / "models" / run.model_uri.removeprefix("models:/")
+        assert copy.is_dir()  # its evaluation has fetched it
         gone = removal.delete_training(DeleteConfig(training=run.run_id, for_good=True), SITE)
         model = run.model_uri.removeprefix("models:/")
         assert f"logged model {model} and its files" in gone
@@ -446,6 +471,7 @@ def test_a_deletion_is_undone_and_one_for_good_is_not(home: Path, mlflow: Mlflow
     assert not any(path.exists() for path in there)
     assert [path for path in files.rglob("*") if model in str(path) and path.is_file()] == []
     assert not folder.exists()
+    assert not copy.exists()
     assert trainings.list_trainings(ListConfig(experiment="doomed"), SITE) == []
 
 
@@ -475,7 +501,7 @@ def test_an_experiment_goes_when_it_is_empty_and_its_name_is_free(home: Path, ml
 
 
 def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
-    home: Path, prefect: SyncPrefectClient
+    home: Path, prefect: SyncPrefectClient, mlflow: MlflowClient, tmp_path: Path
 ) -> None:
     iris = IngestConfig(source="sample:iris", name="flowers", problem=Problem.TABLE_CLASSIFICATION)
     ingest_data(iris, SITE)
@@ -488,6 +514,10 @@ def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
             templates.save_template(TemplateConfig(training=run.run_id, name="like-flowers"), SITE)
         with pytest.raises(NotAllowed, match=r"the templates like-flowers came from.*delete-template"):
             removal.delete_training(DeleteConfig(training=run.run_id), SITE)
+        mlflow.update_run(run.run_id, status="RUNNING")
+        with pytest.raises(InvalidSettings, match="and has no model"):
+            templates.save_template(TemplateConfig(training=run.run_id, name="too-early"), SITE)
+        mlflow.set_terminated(run.run_id)
     deployment = prefect.read_deployment_by_name(name)
     assert list(deployment.parameter_openapi_schema["properties"]) == ["data"]
     assert run.run_id in (deployment.description or "")
@@ -509,6 +539,12 @@ def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
     assert (first.splits, first.parameters) == (second.splits, second.parameters)
     with pytest.raises(NotFound, match="no dataset named nowhere"):
         templates.train_from_template(**{**fixed, "data": TemplateData(name="nowhere")})
+    (tmp_path / "train.py").write_text(KEPT_NOT_SERVED)
+    own = TrainConfig(own_code=OwnCode(source=str(tmp_path)))
+    kept = templates.train_from_template(
+        **{**fixed, "data": TemplateData(name="more-flowers"), "training": own}
+    )
+    assert (kept.algorithm, kept.model_uri) == ("own_code", "")  # it ends well without an evaluation
     wrong = {**fixed, "problem": Problem.IMAGE_CLASSIFICATION, "data": TemplateData(name="flowers")}
     with pytest.raises(InvalidSettings, match="the template is for image-classification"):
         templates.train_from_template(**wrong)

@@ -42,6 +42,10 @@ def test_kept_checkpoints_are_found_and_deleted(
     what = deletion.doomed(client, records.read(client, run.run_id), work)
     assert (what.folders, what.elsewhere) == ((folder,), ())
     assert f"checkpoints in {folder}" in deletion.listing(what, for_good=True)
+    for start in (run.run_id, run.model_uri, f"file://{folder}", str(folder / CHECKPOINTS / "1")):
+        assert what.gives(start)
+    for start in ("", "1" * 32, "models:/iris@champion", str(share), f"{folder}-other", str(others)):
+        assert not what.gives(start)
     deletion.delete(client, what, "ada", for_good=True)
     assert not folder.exists()
     assert others.exists()
