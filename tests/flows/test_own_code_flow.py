@@ -134,15 +134,20 @@ def test_code_that_is_edited_behind_its_cache_key_is_refused(
     assert only_train(iris, config).digest != second.digest  # nothing is kept under the key of the first
 
 
-def test_a_model_that_cannot_be_served_is_kept_with_its_run(
-    iris: DatasetRef, mlflow_server: MlflowProcess, tmp_path: Path
+def test_a_model_that_cannot_be_served_is_kept_with_its_run_alone(
+    iris: DatasetRef, mlflow_server: MlflowProcess, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "train.py").write_text(
         "import os, joblib\njoblib.dump([1], os.environ['EM_MODEL_DIR'] + '/model.joblib')\n"
     )
-    config = TrainConfig(own_code=OwnCode(source=str(tmp_path / "code")), experiment="own-kept")
+    output = tmp_path / "model.zip"
+    config = TrainConfig(
+        own_code=OwnCode(source=str(tmp_path / "code")), experiment="own-kept", output=str(output)
+    )
     run = only_train(iris, config)
+    assert f"Nothing is written to {output}: the model cannot be served" in caplog.text
+    assert not output.exists()
     client = MlflowClient(mlflow_server.uri)
     recorded = client.get_run(run.run_id)
     assert run.model_uri == ""
