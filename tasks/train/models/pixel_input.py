@@ -25,6 +25,9 @@ _KNOWN = {
     "image_processor_type", "image_std", "input_data_format", "offset", "processor_class", "resample",
     "rescale_factor", "return_tensors", "size", "default_to_square", "image_seq_length",
 }  # fmt: skip
+_WAYS_OF_THEIR_OWN = ("Levit", "Perceiver", "PoolFormer")
+"""Processors of transformers that resize or crop in other ways under the same names."""
+_FILE = "preprocessor_config.json"
 
 
 class PixelInput(BaseModel):
@@ -108,41 +111,71 @@ def from_processor(config: dict[str, Any], channels: Literal[0, 1, 3]) -> PixelI
     """The steps of a preprocessor_config.json.
 
     Raises:
-        InvalidData: It asks for a step that is not known here.
+        InvalidData: It asks for a step or a size that is not known here.
     """
     strange = sorted(set(config) - _KNOWN - {name for name in config if config[name] in (None, False)})
+    kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    if kind.startswith(_WAYS_OF_THEIR_OWN):
+        strange = [kind]
     if strange or (config.get("offset") and config.get("do_rescale", True)):
         raise InvalidData(
             f"the steps {', '.join(strange) or 'offset'} of the image processor are not known",
-            where="preprocessor_config.json",
+            where=_FILE,
             allowed="resize, centre crop, rescale and normalise",
             mend="save the model with such a processor, or as ONNX",
         )
     steps: dict[str, Any] = {"channels": 3 if config.get("do_convert_rgb") else channels}
-    size = config.get("size")
-    size = {"height": size, "width": size} if isinstance(size, int) else size or {}
-    if config.get("do_resize", bool(size)) and size:
-        steps["resample"] = int(config.get("resample") or 2)
-        edge = size.get("shortest_edge")
-        if "height" in size:
-            steps |= {"height": size["height"], "width": size["width"]}
-        elif edge and config.get("crop_pct"):  # ConvNeXT's own way
-            if edge < 384:
-                steps |= {"shortest_edge": int(edge / config["crop_pct"])}
-                steps |= {"crop_height": edge, "crop_width": edge}
-            else:
-                steps |= {"height": edge, "width": edge}
-        elif edge:
-            steps |= {"shortest_edge": edge}
-    if config.get("do_center_crop") and config.get("crop_size"):
-        crop = config["crop_size"]
-        crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
+    if config.get("do_resize", True) and config.get("size"):
+        resample = config.get("resample")
+        steps["resample"] = 2 if resample is None else int(resample)  # 0 is a filter: the nearest
+        steps |= _resizing(config)
+    if config.get("do_center_crop"):
+        crop = _sides("crop_size", config["crop_size"], square=True)
         steps |= {"crop_height": crop["height"], "crop_width": crop["width"]}
     if config.get("do_rescale", True):
         steps["scale"] = config.get("rescale_factor") or 1 / 255
     if config.get("do_normalize"):
         steps |= {"mean": _each(config.get("image_mean")), "std": _each(config.get("image_std"))}
     return PixelInput.model_validate(steps)
+
+
+def _resizing(config: dict[str, Any]) -> dict[str, int]:
+    """The settings of `PixelInput` for the size."""
+    share = config.get("crop_pct")
+    size = _sides("size", config["size"], square=config.get("default_to_square", not share))
+    if not share:
+        return size
+    edge = size.get("shortest_edge", 0)  # ConvNeXT's own way
+    if not edge:
+        raise _unknown_size("size", config["size"])
+    if edge < 384:
+        return {"shortest_edge": int(edge / share), "crop_height": edge, "crop_width": edge}
+    return {"height": edge, "width": edge}
+
+
+def _sides(name: str, given: Any, *, square: bool) -> dict[str, int]:
+    """A size as `height` and `width`, or as `shortest_edge`.
+
+    Args:
+        name: Of the setting.
+        given: Both sides, the shorter one, or a number, as older files have it.
+        square: Whether a number is both sides, and not the shorter one.
+    """
+    if isinstance(given, int):
+        given = {"height": given, "width": given} if square else {"shortest_edge": given}
+    sides = {side: value for side, value in given.items() if value} if isinstance(given, dict) else {}
+    if set(sides) != {"height", "width"} and (set(sides) != {"shortest_edge"} or name == "crop_size"):
+        raise _unknown_size(name, given)
+    return sides
+
+
+def _unknown_size(name: str, given: Any) -> InvalidData:
+    return InvalidData(
+        f"the {name} of the image processor, {given}, is not one that is known",
+        where=_FILE,
+        allowed="height and width" + ("" if name == "crop_size" else ", or shortest_edge alone"),
+        mend="save the model with such a processor, or as ONNX",
+    )
 
 
 def _each(value: Any) -> tuple[float, ...]:

@@ -120,10 +120,7 @@ def test_names_beside_the_model_say_the_order(tmp_path: Path) -> None:
         adopt(find_saved(tmp_path), table())
 
 
-@pytest.mark.parametrize(
-    ("layout", "shape"), [("nchw", ["n", 3, 4, 4]), ("nhwc", [1, 4, 4, 3]), ("flat", ["n", 192])]
-)
-def test_onnx_images_of_each_layout(tmp_path: Path, layout: str, shape: list[Any]) -> None:
+def brightness(folder: Path, shape: list[Any]) -> None:
     """The mean of all pixels, less a half: the logit of the second of two classes."""
     axes = {"axes": list(range(1, len(shape))), "keepdims": 0}
     half = helper.make_tensor("half", TensorProto.FLOAT, [], [0.5])
@@ -131,7 +128,14 @@ def test_onnx_images_of_each_layout(tmp_path: Path, layout: str, shape: list[Any
         helper.make_node("ReduceMean", ["x"], ["m"], **axes),
         helper.make_node("Sub", ["m", "half"], ["y"]),
     ]
-    onnx(tmp_path, nodes, [floats("x", *shape)], [floats("y", shape[0])], half)
+    onnx(folder, nodes, [floats("x", *shape)], [floats("y", shape[0])], half)
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"), [("nchw", ["n", 3, 4, 4]), ("nhwc", [1, 4, 4, 3]), ("flat", ["n", 192])]
+)
+def test_onnx_images_of_each_layout(tmp_path: Path, layout: str, shape: list[Any]) -> None:
+    brightness(tmp_path, shape)
     adopted = adopt(find_saved(tmp_path), pictures())
     assert adopted.model.pixels.layout == layout  # type: ignore[attr-defined]
     assert scores(tmp_path, pictures()).argmax(axis=1).tolist() == [0, 1] * 4
@@ -334,6 +338,7 @@ def test_steps_of_image_processors_are_those_of_transformers() -> None:
     image = Image.fromarray(random.integers(0, 255, (37, 51, 3), dtype=np.uint8))
     processors = [
         transformers.ViTImageProcessorPil(size={"height": 20, "width": 24}),
+        transformers.ViTImageProcessorPil(size={"height": 20, "width": 24}, resample=0),
         transformers.ConvNextImageProcessorPil(size={"shortest_edge": 28}, crop_pct=0.875),
         transformers.ConvNextImageProcessorPil(size={"shortest_edge": 384}),
         transformers.MobileNetV2ImageProcessorPil(
@@ -346,3 +351,42 @@ def test_steps_of_image_processors_are_those_of_transformers() -> None:
         ours = from_processor(config, 3).stack([image])
         assert ours.shape == theirs.shape
         assert np.abs(ours - theirs).max() < 1e-5, type(processor).__name__
+
+
+def test_a_size_as_a_number_is_that_of_its_processor() -> None:
+    assert from_processor({"size": 32}, 3).model_dump(include={"height", "width"}) == {
+        "height": 32,
+        "width": 32,
+    }
+    assert from_processor({"size": 32, "default_to_square": False}, 3).shortest_edge == 32
+    older = from_processor(
+        {"size": 28, "crop_pct": 0.875, "feature_extractor_type": "ConvNextFeatureExtractor"}, 3
+    )
+    assert (older.shortest_edge, older.crop_height, older.crop_width) == (32, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"size": {"longest_edge": 64}}, "the size of the image processor, {'longest_edge': 64}, is not one"),
+        ({"size": {"shortest_edge": 32, "longest_edge": 64}}, "the size of the image processor"),
+        ({"size": {"max_height": 64, "max_width": 64}}, "the size of the image processor"),
+        ({"size": {"height": 64}}, "the size of the image processor"),
+        ({"size": [64, 64]}, "the size of the image processor"),
+        ({"size": {"height": 64, "width": 64}, "crop_pct": 0.9}, "the size of the image processor"),
+        (
+            {"do_center_crop": True, "crop_size": {"shortest_edge": 64}},
+            r"the crop_size of the image processor, .* \(preprocessor_config.json\)",
+        ),
+        (
+            {"image_processor_type": "LevitImageProcessor", "size": {"shortest_edge": 64}},
+            "the steps LevitImageProcessor of the image processor are not known",
+        ),
+        ({"do_center_crop": True}, "preprocessor_config.json cannot be read: 'crop_size'"),
+    ],
+)
+def test_a_size_that_is_not_honoured_is_not_served(tmp_path: Path, config: dict[str, Any], said: str) -> None:
+    brightness(tmp_path, ["n", 3, 4, 4])
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    with pytest.raises(NotServed, match=said):
+        adopt(find_saved(tmp_path), pictures())
