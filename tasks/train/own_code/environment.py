@@ -33,12 +33,13 @@ from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.contract import plain_environment
 from tasks.train.own_code.process import Program, remove, run
 from tasks.train.own_code.process_tree import size_of
+from tasks.train.own_code.requirements import local_parts, pip_settings, setting_parts
 from tasks.train.own_code.script import REQUIREMENTS, Import
 
 MOST_KEPT = 10
 MOST_BYTES = 30 * 2**30
 LOOKING_S = 120
-_LOCAL = re.compile(rb"^\s*(-[rce]\b|--(requirement|constraint|editable)\b|[./]|file:)|@\s*(file:|\.)", re.M)
+_PASSWORD = re.compile(r"//[^/\s]*@")
 _PIP_OPTIONS = ("--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--no-color")
 _SAID = 15
 
@@ -94,13 +95,14 @@ def environment_for(
 
 
 def environment_key(requirements: bytes, source: Path) -> str:
-    """What an environment is made from, as 24 hex digits."""
+    """What an environment is made from, as 24 hex digits: passwords of an index count, and cannot be read."""
     total = hashlib.sha256()
+    settings = pip_settings()
     lines = sorted(line.strip() for line in requirements.splitlines() if line.strip()[:1] not in (b"", b"#"))
-    total.update(repr((lines, sys.version, sysconfig.get_platform(), _own_packages())).encode())
-    if _LOCAL.search(requirements):  # other files of the source are part of it
-        for path in sorted(path for path in source.rglob("*") if path.is_file()):
-            total.update(repr((str(path.relative_to(source)), path.read_bytes())).encode())
+    host = (sys.version, sysconfig.get_platform(), _own_packages(), setting_parts(settings))
+    total.update(repr((lines, host)).encode())
+    for part in local_parts(requirements, source, settings):
+        total.update(repr(part).encode())
     return total.hexdigest()[:24]
 
 
@@ -226,11 +228,6 @@ def _install(
     # by a finder and not as files, the code sees nothing.
     (packages / "trainyard-base.pth").write_text(sysconfig.get_path("purelib") + "\n")
     output = scratch / "pip.log"
-    settings = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("PIP_") or name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
-    }
     python = str(built / "bin" / "python")
     ending = run(
         Program(
@@ -238,7 +235,7 @@ def _install(
                 *(sys.executable, "-m", "pip", "--python", python, "install"),
                 *(*_PIP_OPTIONS, "-r", REQUIREMENTS),
             ],
-            environment={**plain_environment(), **settings, "TMPDIR": str(scratch)},
+            environment={**plain_environment(), **pip_settings(), "TMPDIR": str(scratch)},
             folder=source,
             log=output,
             scratch=scratch / "pip",
@@ -250,7 +247,9 @@ def _install(
         lambda new: None,
         should_stop,
     )
-    lines = [line for line in output.read_text(errors="replace").splitlines() if line.strip()]
+    said = _PASSWORD.sub("//****@", output.read_text(errors="replace"))
+    output.unlink()  # the code has its temporary files in the same folder
+    lines = [line for line in said.splitlines() if line.strip()]
     if ending.reason == "stopped":
         raise Unavailable("the training was stopped while packages were installed", mend="start it again")
     if ending.reason == "time":

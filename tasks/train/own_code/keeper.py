@@ -2,15 +2,17 @@
 
     flow process ── keeper ── init ── the code ── whatever it starts
 
-Only the standard library is used, and of this project only the two modules that are imported below: the
-keeper starts in milliseconds. It ends the code at a limit, on a word from the flow process, and when the
+Only the standard library is used, and of this project only the modules that are imported below: the keeper
+starts in milliseconds. It ends the code at a limit, on a word from the flow process, and when the
 flow process is gone, even by SIGKILL (the kernel sends a signal at a parent's death, and standard input
 ends). Where the kernel allows it, the code has process numbers of its own (user and pid namespaces): then
 nothing that it starts can leave, since all of it dies with `init`, and it cannot see the other processes of
 the host and what stands in their environments. Elsewhere the keeper adopts what loses its parent
 (subreaper) and kills it by its descent.
 
-    python -E -s -S -m tasks.train.own_code.keeper SPECIFICATION     # JSON; on standard input: stop, done
+    python -E -s -S -m tasks.train.own_code.keeper DESCRIPTOR FOLDER
+
+The open file of that number says as JSON what to run; on standard input come the words stop and done.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ import sys
 import time
 from typing import Any
 
+from tasks.parent_death import die_with_parent
 from tasks.train.own_code.confinement import (
     adopt_orphans,
     become_init,
-    die_with_parent,
     enter_namespaces,
     has_namespaces,
 )
@@ -197,7 +199,8 @@ class Keeper:
 
 def main() -> None:
     """Run the code, then wait until the flow process has taken what it left, or is gone."""
-    with open(sys.argv[1]) as file:
+    with open(int(sys.argv[1])) as file:
+        file.seek(0)
         spec = json.load(file)
     keeper = Keeper(spec)
 

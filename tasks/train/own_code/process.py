@@ -131,11 +131,10 @@ def run(
 @contextmanager
 def _kept(program: Program, result: Path, namespaces: bool) -> Iterator[subprocess.Popen[bytes]]:
     """The keeper as a child; when the block ends, so does all that it keeps."""
-    spec = program.scratch / "program.json"
     limits = program.limits
-    spec.touch(0o600)
-    spec.write_text(
-        json.dumps(
+    # In memory alone: among the variables may be the password of a package index.
+    with os.fdopen(os.memfd_create("program"), "w") as spec:
+        json.dump(
             {
                 "command": list(program.command),
                 "environment": dict(program.environment),
@@ -154,20 +153,11 @@ def _kept(program: Program, result: Path, namespaces: bool) -> Iterator[subproce
                     "output_bytes": int(limits.output_mib * 2**20),
                     "disk_bytes": int(limits.disk_gib * 2**30),
                 },
-            }
+            },
+            spec,
         )
-    )
-    marks = {name: os.environ[name] for name in _MARKS if name in os.environ}
-    with (program.scratch / "keeper.log").open("wb") as errors:
-        keeper = subprocess.Popen(
-            [sys.executable, "-E", "-s", "-S", "-m", KEEPER, str(spec)],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=errors,
-            stderr=errors,
-            env={"PATH": os.environ.get("PATH", os.defpath), **marks},
-            start_new_session=True,  # a cancelled flow run's group is killed; this ends in good order
-        )
+        spec.flush()
+        keeper = _started(spec.fileno(), program)
     try:
         yield keeper
     except BaseException:
@@ -182,6 +172,22 @@ def _kept(program: Program, result: Path, namespaces: bool) -> Iterator[subproce
     _wait(keeper)
     with contextlib.suppress(OSError):
         keeper.stdin.close()
+
+
+def _started(spec: int, program: Program) -> subprocess.Popen[bytes]:
+    """The keeper; its last argument only says whose it is to those who look at processes."""
+    marks = {name: os.environ[name] for name in _MARKS if name in os.environ}
+    with (program.scratch / "keeper.log").open("wb") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-E", "-s", "-S", "-m", KEEPER, str(spec), str(program.scratch)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=errors,
+            stderr=errors,
+            env={"PATH": os.environ.get("PATH", os.defpath), **marks},
+            pass_fds=(spec,),
+            start_new_session=True,  # a cancelled flow run's group is killed; this ends in good order
+        )
 
 
 def _wait(keeper: subprocess.Popen[bytes]) -> None:

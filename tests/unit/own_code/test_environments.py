@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -113,10 +114,82 @@ def test_two_builders_make_one_and_the_least_used_go(tmp_path: Path) -> None:
 def test_the_key_is_the_content(tmp_path: Path) -> None:
     assert environment_key(b"a==1\n# word\nb\n", tmp_path) == environment_key(b"b\na==1", tmp_path)
     assert environment_key(b"a==1", tmp_path) != environment_key(b"a==2", tmp_path)
-    (tmp_path / "more.txt").write_text("x")
-    before = environment_key(b"-r more.txt", tmp_path)
-    (tmp_path / "more.txt").write_text("y")
-    assert environment_key(b"-r more.txt", tmp_path) != before
+    (tmp_path / "a").mkdir()
+    (tmp_path / "train.py").write_text("x")
+    before = environment_key(b"a\ntrain", tmp_path)  # names of packages that are folders of the code as well
+    (tmp_path / "a" / "new.py").write_text("x")
+    (tmp_path / "train.py").write_text("y")
+    assert environment_key(b"a\ntrain", tmp_path) == before
+
+
+@pytest.mark.parametrize("named", [
+    "-r {}/more.txt", "-r{}/more.txt", "--requirement={}/more.txt", "-c {}/more.txt", "-e {}/package[extra]",
+    "-f {}/wheels", "--find-links {}/wheels", "{}/wheels/b-1-py3-none-any.whl", "{}/package/",
+    "b @ file:{}/wheels/b-1.tar.gz", "b@{}/wheels/b-1.tar.gz#sha256=0 ; python_version > '3'",
+    "-r {}/lists/outer.txt", "{}/lists/b.zip",
+    "-r \\\n {}/lists/outer.txt  # with a word", "git+file://{}/package@main",
+])  # fmt: skip
+@pytest.mark.parametrize("inside", [True, False], ids=["of the code", "of the host"])
+def test_the_key_knows_all_files_that_requirements_name(tmp_path: Path, named: str, inside: bool) -> None:
+    source = tmp_path / "code"
+    folder = source if inside else tmp_path / "host"
+    wheels = ("wheels/b-1-py3-none-any.whl", "wheels/b-1.tar.gz")
+    files = ("more.txt", "package/setup.py", *wheels, "lists/more.in", "lists/b.zip")
+    for number, name in enumerate(files):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(str(number))
+    (folder / "lists" / "outer.txt").write_text("-c more.in")
+    source.mkdir(exist_ok=True)
+    requirements = named.replace("{}/", "" if inside and "//" not in named else f"{folder}/").encode()
+    before = environment_key(requirements, source)
+    assert environment_key(requirements, source) == before
+    for name in files:
+        (folder / name).write_text("another")
+        os.utime(folder / name, (1, 1))
+    assert environment_key(requirements, source) != before
+
+
+def test_the_key_knows_how_this_host_sets_pip_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home" / ".config" / "pip").mkdir(parents=True)
+    (tmp_path / "wheels").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    keys = [environment_key(b"b", tmp_path)]
+    (tmp_path / "home" / ".config" / "pip" / "pip.conf").write_text(
+        "[global]\nindex-url = https://one/simple\n"
+    )
+    keys.append(environment_key(b"b", tmp_path))
+    for password in ("first", "second"):
+        monkeypatch.setenv("PIP_INDEX_URL", f"https://ada:{password}@pypi.example.org/simple")
+        keys.append(environment_key(b"b", tmp_path))
+    monkeypatch.setenv("PIP_FIND_LINKS", f"https://elsewhere {tmp_path}/wheels")
+    keys.append(environment_key(b"b", tmp_path))
+    (tmp_path / "wheels" / "b-1-py3-none-any.whl").touch()
+    keys.append(environment_key(b"b", tmp_path))
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) == 24 for key in keys)
+
+
+def test_no_password_of_an_index_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where an environment was made nor in what is said of a failure."""
+    monkeypatch.setenv("PIP_INDEX_URL", "http://ada:open-sesame@127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    source, scratch = tmp_path / "source", tmp_path / "scratch"
+    scratch.mkdir()
+    wheel(source)
+    for requirements in (b"./tinyhelper-1.0-py3-none-any.whl", b"an-absent-package"):
+        (source / REQUIREMENTS).write_bytes(requirements)
+        with ExitStack() as stack:
+            own = OwnCode(source="/code")
+            making = environment_for(own, requirements, source, scratch, print, lambda: False)
+            if requirements.startswith(b"an"):
+                with pytest.raises(InvalidData, match="an-absent-package") as caught:
+                    stack.enter_context(making)
+                assert "open-sesame" not in str(caught.value)
+            else:
+                stack.enter_context(making)
+            files = [path for path in tmp_path.rglob("*") if path.is_file()]
+            assert not [path for path in files if b"open-sesame" in path.read_bytes()]
 
 
 def test_who_waits_for_a_lock_that_is_swept_takes_the_new_one(tmp_path: Path) -> None:
