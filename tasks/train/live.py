@@ -60,7 +60,8 @@ class Live:
         self._every_s = every_s
         self._lock = threading.Lock()
         self._curves: list[tuple[int, Metrics]] = []
-        self._step = 1  # every so many epochs are kept
+        self._heard = 0
+        self._every = 1  # of so many that are heard one is kept; own code may count by hundreds
         self._latest: Standing | None = None
         self._ended = threading.Event()
         self._finished = False
@@ -83,15 +84,18 @@ class Live:
     def __call__(self, epoch: int, epochs: int, metrics: Metrics) -> None:
         """Hear of a finished epoch, or of more metrics of it; returns at once."""
         with self._lock:
-            if self._latest and self._latest.epoch == epoch:
+            more = self._latest is not None and self._latest.epoch == epoch
+            if self._latest and more:
                 metrics = self._latest.metrics | metrics
+            else:
+                self._heard += 1
             if self._curves and self._curves[-1][0] == epoch:
                 self._curves[-1] = (epoch, metrics)
-            elif (epoch - 1) % self._step == 0 or not self._curves:
+            elif not more and (self._heard - 1) % self._every == 0:
                 self._curves.append((epoch, metrics))
             if len(self._curves) > MOST_POINTS:
                 self._curves = self._curves[::2]
-                self._step *= 2
+                self._every *= 2
             self._latest = Standing(epoch, epochs, metrics)
 
     def _work(self) -> None:

@@ -67,8 +67,9 @@ class Limits(Settings):
     stop_grace_s: float = Field(
         default=10,
         ge=0,
-        le=20,
-        description="Time to save its model after it was asked to end by SIGTERM; then it is killed.",
+        le=15,
+        description="Time to save its model after it was asked to end by SIGTERM; then it is killed. Of the "
+        "30 s that a stop may take the rest is for trying and recording the model.",
     )
     install_time_s: int = Field(
         default=1_800, ge=10, le=24 * 3600, description="Longest time to install requirements.txt."

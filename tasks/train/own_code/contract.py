@@ -69,6 +69,16 @@ class Folders:
         self.checkpoints.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
+def is_special(path: Path) -> bool:
+    """Whether this is a pipe, a socket or a device, or leads to one: whoever opens it may wait for ever."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def specials(folder: str, names: list[str]) -> list[str]:
+    """Of the names in a folder those that are special, as `ignore` of `shutil.copytree`."""
+    return [name for name in names if is_special(Path(folder, name))]
+
+
 def plain_environment() -> dict[str, str]:
     """The variables of this process that any program may know: no secrets, no tokens."""
     kept = {name: value for name, value in os.environ.items() if _KEPT.match(name)}

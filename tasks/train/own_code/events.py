@@ -11,6 +11,9 @@ from tasks.train.metric_names import metric_name
 
 EVERY_S = 1.0
 
+Point = tuple[str, int, float]
+"""Name, step and value of a metric."""
+
 
 class EventReader:
     """Scalars of all event files below a folder.
@@ -24,7 +27,7 @@ class EventReader:
         self._loaders: dict[Path, Any] = {}
         self._read_at = 0.0
 
-    def new(self, *, now: bool = False) -> list[tuple[str, int, float]]:
+    def new(self, *, now: bool = False) -> list[Point]:
         """Name, step and value of each scalar that came since the last call; at most once a second.
 
         Names are those of the tags, below the names of their folders, as MLflow takes them. A file
@@ -35,8 +38,10 @@ class EventReader:
         """
         if not now and time.monotonic() - self._read_at < EVERY_S:
             return []
-        found = []
+        found: list[Point] = []
         for path in sorted(self._folder.rglob("*tfevents*")):
+            if path.is_symlink() or not path.is_file():  # who opens a pipe may wait for ever
+                continue
             below = path.parent.relative_to(self._folder).as_posix()
             before = "" if below == "." else f"{below}/"
             # The library raises what its parsers raise, for a file that is cut or is none.

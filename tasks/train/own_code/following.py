@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.errors import InvalidData
-from tasks.train.algorithms.algorithm import Metrics, StepReport
+from tasks.train.algorithms.algorithm import Metrics, StepReport, silent_steps
 from tasks.train.metric_names import metric_name
 from tasks.train.own_code.config import OwnCode
-from tasks.train.own_code.events import EventReader
+from tasks.train.own_code.events import EventReader, Point
 from tasks.train.own_code.patterns import LONGEST_LINE, Hangs
 
 LINES_A_SECOND = 20
@@ -36,12 +36,22 @@ class Follower:
         tensorboard: Folder of the event files.
         log: Hears lines of output.
         report_steps: Hears metrics as they appear.
+        logged: What is new of the metrics that the code logs to MLflow itself.
+        show: Hears those: they need not be reported to MLflow.
     """
 
     def __init__(
-        self, own: OwnCode, tensorboard: Path, log: Callable[[str], None], report_steps: StepReport
+        self,
+        own: OwnCode,
+        tensorboard: Path,
+        log: Callable[[str], None],
+        report_steps: StepReport,
+        logged: Callable[[], list[Point]] = list,
+        show: StepReport = silent_steps,
     ) -> None:
         self._own, self._log, self._report = own, log, report_steps
+        self._logged, self._show_logged = logged, show
+        self._readings = self._last_step = 0
         self._events = EventReader(tensorboard)
         self._rest = b""
         self._too_long = False
@@ -62,6 +72,7 @@ class Follower:
         """
         self._split(new)
         self._take_events(self._events.new())
+        self._take_logged(self._logged())
 
     def finish(self) -> None:
         """Take what is left when the code has ended."""
@@ -70,6 +81,7 @@ class Follower:
             self._rest = b""
         self._tell_skipped()
         self._take_events(self._events.new(now=True))
+        self._take_logged(self._logged())
 
     def _split(self, new: bytes) -> None:
         """Cut output into lines; a carriage return, as of progress bars, ends one as well."""
@@ -129,9 +141,25 @@ class Follower:
             self._log(f"… {self._skipped:,} more lines; all of them are in output.log")
         self._skipped = 0
 
-    def _take_events(self, events: list[tuple[str, int, float]]) -> None:
+    def _take_events(self, events: list[Point]) -> None:
         for name, step, value in events:
             self._take(name, step, value)
+
+    def _take_logged(self, points: list[Point]) -> None:
+        """Show what was logged to MLflow since the last reading, all of it at the highest step so far.
+
+        Metrics of steps and of epochs would otherwise go to and fro. Where the code names no steps, readings
+        are counted.
+        """
+        # What was read here comes back from MLflow.
+        own = {name: (step, value) for name, step, value in points if name not in self._seen}
+        for name, (step, value) in own.items():
+            self._require_finite(name, step, value)
+        values = {name: value for name, (_, value) in own.items() if math.isfinite(value)}
+        if values:
+            self._readings += 1
+            self._last_step = max(self._last_step, *(step for step, _ in own.values()))
+            self._show_logged(self._last_step or self._readings, values)
 
     def _take(self, name: str, step: int | None, value: float) -> None:
         """Report a metric under a name that MLflow takes; one without a step counts its own."""
@@ -143,13 +171,16 @@ class Follower:
             return
         step = self._seen.get(name, 0) + 1 if step is None else step
         self._seen[name] = step
-        if not math.isfinite(value):
-            if "loss" in name.lower() or name in self._from_output:
-                raise InvalidData(
-                    f"the metric {name} is {value} at step {step}: the training has gone astray",
-                    where="output of the code" if name in self._from_output else "metrics of the code",
-                    mend="lower the learning rate, and look for empty values and divisions by zero",
-                )
-            return
-        self.last[name] = value
-        self._report(step, {name: value})
+        self._require_finite(name, step, value)
+        if math.isfinite(value):
+            self.last[name] = value
+            self._report(step, {name: value})
+
+    def _require_finite(self, name: str, step: int, value: float) -> None:
+        """Of a loss, and of what a pattern of the settings reads."""
+        if not math.isfinite(value) and ("loss" in name.lower() or name in self._from_output):
+            raise InvalidData(
+                f"the metric {name} is {value} at step {step}: the training has gone astray",
+                where="output of the code" if name in self._from_output else "metrics of the code",
+                mend="lower the learning rate, and look for empty values and divisions by zero",
+            )

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Value
 from tasks.train.bundle import Bundle
 from tasks.train.metric_names import metric_name
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
-from tasks.train.own_code.contract import Folders, arguments, environment
+from tasks.train.own_code.contract import Folders, arguments, environment, specials
 from tasks.train.own_code.datasets import TEST, write_dataset
 from tasks.train.own_code.environment import environment_for, missing_in
 from tasks.train.own_code.following import Follower
+from tasks.train.own_code.logged import LoggedReader
 from tasks.train.own_code.outcome import OwnCodeFailed, failure
 from tasks.train.own_code.process import Ending, Program, remove, run
 from tasks.train.own_code.script import missing, read_script, refuse_missing
 from tasks.train.own_code.source import SourceAccess, named_datasets, opened, require_unchanged
+from tasks.train.own_code.stop import Stop
 from tasks.train.own_code.taking import keep_events, take_model
 
 _ENDED = {"ended": "finished", "stopped": "stopped", "time": "time limit"}
@@ -85,11 +87,20 @@ def check_own_code(
     with noted(faults):
         named_datasets(own, store)
     with noted(faults):
-        with opened(own, access) as code:
-            script = read_script(code, own.entry_point)
-        if script.requirements is None:
-            refuse_missing(missing(script.imports), has_requirements=False)
+        check_script(own, access)
     raise_all(faults)
+
+
+def check_script(own: OwnCode, access: SourceAccess) -> None:
+    """Refuse a source that is not there, and a script that cannot run.
+
+    Raises:
+        TrainyardError: No such source or entry point is there, or it is not Python, or an import is missing.
+    """
+    with opened(own, access) as code:
+        script = read_script(code, own.entry_point)
+    if script.requirements is None:
+        refuse_missing(missing(script.imports), has_requirements=False)
 
 
 def fit_own_code(
@@ -124,6 +135,8 @@ def fit_own_code(
         InvalidData: The source or its requirements.txt cannot be used, or is another than it was.
         Unavailable: The installation was stopped or took too long.
     """
+    stop = Stop(context.should_stop)
+    context = replace(context, should_stop=stop)
     assert context.work_folder is not None, "own code needs a work folder"
     place = context.work_folder / "own_code"
     folders = Folders(place / "scratch", place / "checkpoints")
@@ -137,23 +150,27 @@ def fit_own_code(
     try:
         last_step = 1
 
-        def report(step: int, values: Metrics) -> None:
+        def show(step: int, values: Metrics) -> None:
             nonlocal last_step
             last_step = max(last_step, step)
-            context.report_steps(step, values)
             context.report(step, 0, values)
 
-        follower = Follower(own, folders.tensorboard, log, report)
-        ending = _run(
-            own, hyperparameters, ref, store, access, context, folders, output, follower, identity or {},
-            mlflow or {}, resumed, log,
-        )  # fmt: skip
+        def report(step: int, values: Metrics) -> None:
+            context.report_steps(step, values)
+            show(step, values)
+
+        with LoggedReader(mlflow or {}) as logged:
+            follower = Follower(own, folders.tensorboard, log, report, logged.new, show)
+            ending = _run(
+                own, hyperparameters, ref, store, access, context, folders, output, follower, identity or {},
+                mlflow or {}, resumed, log,
+            )  # fmt: skip
         follower.finish()
         failed = failure(ending, own.limits, list(follower.lines))
         if failed is not None:
             raise failed
         result = take_model(
-            own, hyperparameters, ref, store, context, folders, folder, ending, artifacts, log
+            own, hyperparameters, ref, store, context, folders, folder, ending, artifacts, stop, log
         )
         metrics = follower.last | result.metrics
         if ending.reason == "ended":  # one that was asked to end may not have come to its metrics
@@ -268,9 +285,9 @@ def _start(context: FitContext, folders: Folders, resumed: bool, log: Log) -> st
     """
     if resumed:
         log("An earlier attempt left checkpoints; they are given as EM_CHECKPOINT_INPUT_DIR")
-        shutil.copytree(folders.checkpoints, folders.start, symlinks=True)
+        shutil.copytree(folders.checkpoints, folders.start, symlinks=True, ignore=specials)
     elif context.start_from is not None and context.start_from.is_dir():
-        shutil.copytree(context.start_from, folders.start)
+        shutil.copytree(context.start_from, folders.start, ignore=specials)
     elif context.start_from is not None:
         folders.start.mkdir()
         shutil.copy(context.start_from, folders.start)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.errors import InvalidData
+from tasks.train.own_code.contract import is_special
 
 Form = Literal["transformers", "onnx", "lightgbm", "skops"]
 
@@ -74,6 +75,9 @@ def find_saved(folder: Path) -> Saved:
             allowed=SERVED,
             mend='save the model below os.environ["EM_MODEL_DIR"] before the code ends',
         )
+    special = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if is_special(path))
+    if special:  # no more is opened: that might never end
+        raise NotServed(f"{', '.join(special[:5])}: a pipe, a socket or a device; leave files alone there")
     found = _in(folder)
     if found is None:
         below = {path: one for path in _inner(folder) if (one := _in(path)) is not None}
@@ -139,7 +143,7 @@ def _of_mlflow(folder: Path) -> Saved:
             or ""
         )
         path = folder / inner
-        if ".." in Path(inner).parts or Path(inner).is_absolute():
+        if not path.resolve().is_relative_to(folder.resolve()):
             raise NotServed("the file MLmodel points outside of its folder")
         if path.is_dir() and (found := _in(path)) is not None:
             return Saved(found.form, found.path, found.classes or _classes(folder))

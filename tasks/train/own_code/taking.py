@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +22,12 @@ from tasks.train.algorithms.algorithm import FitContext, Metrics, Value
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.own_code.adopting import require_adoptable
 from tasks.train.own_code.config import OwnCode
-from tasks.train.own_code.contract import Folders, plain_environment
+from tasks.train.own_code.contract import Folders, plain_environment, specials
 from tasks.train.own_code.datasets import class_orders
 from tasks.train.own_code.outcome import OwnCodeFailed, stopped_without_model, trial_failure
 from tasks.train.own_code.process import ROOT, Ending, Program, run
 from tasks.train.own_code.saved_model import NotServed, Saved, find_saved
+from tasks.train.own_code.stop import Stop
 from tasks.train.own_code.try_model import ANSWER, BUNDLE, REQUEST, Request, write_rows
 
 SCORED_ROWS = 2_000
@@ -36,8 +36,12 @@ SCORED_ROWS = 2_000
 LEAST_MEMORY_GIB = 1.0
 """What a trial may take however little the code was allowed: the libraries that open a model need some."""
 
-STOPPED_S = 20.0
-"""How long a trial may go on after a stop: the model is nearly there, but a worker waits 30 s at most."""
+STOPPED_S = 22.0
+"""Seconds from a stop in which the code ends and its model is tried: a worker kills after 30 s, and the model
+is yet to be recorded then."""
+
+STOPPED_ROWS = 100
+"""Rows of a split that the model of a stopped training is tried on, for there is little time."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def take_model(
     folder: Path,
     ending: Ending,
     artifacts: Path,
+    stop: Stop,
     log: Callable[[str], None] = print,
 ) -> Taken:
     """The model as a bundle, or as plain files with a word on why it cannot be served.
@@ -78,9 +83,10 @@ def take_model(
             raise stopped_without_model(ending, context.max_time_s, error) from error
         require_adoptable(saved, ref.problem)
         place = folders.root / "trial"
-        _lay_out(place, saved, own, hyperparameters, ref, store, context.seed)
+        rows = STOPPED_ROWS if stop() else SCORED_ROWS
+        _lay_out(place, saved, own, hyperparameters, ref, store, context.seed, rows)
         try:
-            metrics = _tried(place, saved, own, folders, context, log)
+            metrics = _tried(place, saved, own, folders, context, stop, log)
         except OwnCodeFailed:
             _keep_model(folders, artifacts)  # hours of training may be in it
             raise
@@ -101,6 +107,7 @@ def _lay_out(
     ref: DatasetRef,
     store: DatasetStore,
     seed: int,
+    most_rows: int,
 ) -> None:
     """Write what the trial needs: see `try_model`."""
     place.mkdir()
@@ -108,7 +115,7 @@ def _lay_out(
     first = "validation" if manifest.splits.get("validation") else "train"
     splits = tuple(dict.fromkeys((first, "train")))
     for split in splits:
-        rows = read_raw_rows(store, ref, split, limit=SCORED_ROWS)
+        rows = read_raw_rows(store, ref, split, limit=most_rows)
         write_rows(place, split, rows, _labels(rows.labels, store, ref))
     request = Request(
         form=saved.form,
@@ -129,7 +136,13 @@ def _lay_out(
 
 
 def _tried(
-    place: Path, saved: Saved, own: OwnCode, folders: Folders, context: FitContext, log: Callable[[str], None]
+    place: Path,
+    saved: Saved,
+    own: OwnCode,
+    folders: Folders,
+    context: FitContext,
+    stop: Stop,
+    log: Callable[[str], None],
 ) -> Metrics:
     """Loss and headline metric of the splits; the bundle lies in the folder then.
 
@@ -165,7 +178,7 @@ def _tried(
             max_time_s=limits.trial_time_s,
         ),
         lambda new: None,
-        _some_time_after(context.should_stop),
+        lambda: stop.past(STOPPED_S),
     )
     lines = (place / "output.log").read_text(errors="replace").splitlines()
     failed = trial_failure(ending, limits, name, lines)
@@ -179,18 +192,6 @@ def _tried(
         raise OwnCodeFailed(what, where=where, allowed=allowed, mend=mend)
     metrics: Metrics = answer["metrics"]
     return metrics
-
-
-def _some_time_after(should_stop: Callable[[], bool]) -> Callable[[], bool]:
-    """True from `STOPPED_S` after somebody has asked for a stop."""
-    asked: list[float] = []
-
-    def late() -> bool:
-        if not asked and should_stop():
-            asked.append(time.monotonic())
-        return bool(asked) and time.monotonic() - asked[0] > STOPPED_S
-
-    return late
 
 
 def _labels(labels: np.ndarray, store: DatasetStore, ref: DatasetRef) -> np.ndarray:
@@ -228,11 +229,12 @@ def keep_events(folders: Folders, artifacts: Path) -> None:
 
 def _keep_model(folders: Folders, artifacts: Path) -> None:
     """Copy the model's files to the artifacts."""
-    shutil.copytree(folders.model, artifacts / "model", symlinks=True, ignore=_links)
+    shutil.copytree(folders.model, artifacts / "model", symlinks=True, ignore=_no_files)
 
 
-def _links(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if Path(folder, name).is_symlink()]
+def _no_files(folder: str, names: list[str]) -> list[str]:
+    links = [name for name in names if Path(folder, name).is_symlink()]
+    return links + specials(folder, names)
 
 
 def _digest(folder: Path) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from mlflow import MlflowClient
@@ -14,10 +15,11 @@ from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
-from tasks.train.own_code import own_code
+from tasks.train.own_code import own_code, taking
 from tasks.train.own_code.config import OwnCode
-from tasks.train.own_code.outcome import OwnCodeFailed
+from tasks.train.own_code.outcome import OwnCodeFailed, OwnCodeStopped
 from tasks.train.own_code.own_code import OwnCodeFit
+from tasks.train.own_code.process import Ending, Program, run
 from tasks.train.own_code.source import SourceAccess
 from tasks.train.own_code.trainer import OwnCodeTrainer
 from tasks.train.resources import Resources
@@ -55,6 +57,36 @@ def test_a_saved_model_that_never_answers_ends_the_training(
     assert (caught.value.artifacts / "model" / "model.onnx").is_file()
     assert not (tmp_path / "work" / "own_code" / "scratch").exists()
     assert not [one for one in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(one.info["cmdline"])]
+
+
+def test_the_time_that_the_code_takes_to_end_is_not_there_for_the_trial_of_its_model(
+    train: Callable[..., OwnCodeFit],
+    measures: DatasetRef,
+    script: Callable[..., OwnCode],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One clock runs from the stop; and the model is tried on fewer rows then."""
+    late: list[bool] = []
+    rows: list[int] = []
+
+    def watched(program: Program, follow: Callable[[bytes], None], should_stop: Callable[[], bool]) -> Ending:
+        late.append(should_stop())
+        rows.extend(len(np.load(path)) for path in Path(program.command[-1]).glob("*.npy"))
+        return run(program, follow, should_stop)
+
+    monkeypatch.setattr(taking, "run", watched)
+    monkeypatch.setattr(taking, "STOPPED_S", 0.5)
+    monkeypatch.setattr(taking, "STOPPED_ROWS", 7)
+    endless(tmp_path / "code" / "model.onnx", columns=4)
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    wait = "print('saved', flush=True); time.sleep(60)"
+    own = script(stubborn + SAVE_GRAPH + wait, limits={"stop_grace_s": 1})
+    said: list[str] = []
+    with pytest.raises(OwnCodeStopped, match=r"^The training was stopped before its model had answered"):
+        train(own, measures, log=said.append, context=FitContext(should_stop=lambda: "saved" in said))
+    assert late == [True]
+    assert rows == [7, 7]
 
 
 def test_checkpoints_stay_where_the_user_chose_their_place(

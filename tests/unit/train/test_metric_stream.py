@@ -6,7 +6,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from contextlib import suppress
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 import pytest
@@ -33,28 +33,29 @@ class Server:
         self.up = threading.Event()
         self.answers = threading.Event()
         self.answers.set()
-        self.calls = 0
+        self.calls = self.answered = 0
         self.got: list[Metric] = []
 
     def send(self, metrics: list[Metric]) -> None:
         self.calls += 1
         assert len(metrics) <= MOST_METRICS
-        self.answers.wait(20)
+        self.answers.wait()
+        self.answered += 1
         if not self.up.is_set():
             raise ConnectionError("nobody is there")
         self.got += metrics
 
 
+@pytest.mark.timeout(60)
 def test_putting_does_not_wait_and_what_could_not_be_sent_is_sent_later() -> None:
     server = Server()
     server.answers.clear()  # hangs
     stream = MetricStream(server.send, every_s=0.01)
     stream.put({"loss": 1.0}, 1)
     wait_until(lambda: server.calls)
-    started = time.monotonic()
     for step in range(2, 3001):
         stream.put({"loss": 1 / step, "accuracy": 0.5}, step)
-    assert time.monotonic() - started < 1, "put waited for the server"
+    assert not server.answered, "put waited for the server"
     server.answers.set()  # answers now, and refuses
     wait_until(lambda: server.calls > 2)
     assert not server.got
@@ -64,16 +65,16 @@ def test_putting_does_not_wait_and_what_could_not_be_sent_is_sent_later() -> Non
     stream.close(5)
 
 
+@pytest.mark.timeout(60)
 def test_an_end_without_a_server_raises_where_it_is_asked_for_and_is_soon() -> None:
     server = Server()
-    stream = MetricStream(server.send, every_s=0.01)
+    stream = MetricStream(server.send, every_s=60)
     stream.put({"loss": 1.0}, 1)
     with pytest.raises(ConnectionError):
         stream.flush()
     server.answers.clear()
-    started = time.monotonic()
     stream.close(0.3)
-    assert time.monotonic() - started < 3
+    assert server.answered == 1, "the end waited for the server"
     server.answers.set()
 
 
@@ -189,28 +190,50 @@ def test_a_fit_is_shown_while_it_runs_and_as_it_ended() -> None:
 def test_a_view_that_fails_or_hangs_does_not_reach_the_fit() -> None:
     def show(standing: Standing) -> None:
         calls.append(standing.epoch)
-        time.sleep(0.05)
-        raise OSError("the page is away")
+        if all_told.wait(60):
+            raise OSError("the page is away")
 
     calls: list[int] = []
+    all_told = threading.Event()
     with Live(show, every_s=0.01) as live:
-        started = time.monotonic()
-        for epoch in range(1, 50_001):
+        live(1, 50_000, {"train_loss": 1.0})
+        wait_until(lambda: calls)
+        for epoch in range(2, 50_001):
             live(epoch, 50_000, {"train_loss": 1.0})
-        heard_s = time.monotonic() - started
+        assert calls == [1], "hearing waited for the page"
+        all_told.set()
     assert calls[-1] == 50_000
-    assert heard_s < 5
-    # Showing took 0.05 s, so the next came a hundred times that later, or at the end.
-    assert len(calls) <= 2
 
 
-def test_long_curves_are_thinned() -> None:
+def test_a_slow_page_is_shown_less_often() -> None:
+    began: list[float] = []
+    ended: list[float] = []
+
+    def show(standing: Standing) -> None:
+        began.append(time.monotonic())
+        time.sleep(0.005)
+        ended.append(time.monotonic())
+
+    with Live(show, every_s=0.01) as live:
+        for epoch in count(1):
+            live(epoch, 0, {"train_loss": 1.0})
+            if len(ended) == 2:
+                break
+            time.sleep(0.001)
+    # It takes a hundredth of the time; a host that is busy makes the pause longer, never shorter.
+    assert began[1] - ended[0] >= 99 * (ended[0] - began[0])
+
+
+@pytest.mark.parametrize("steps", [1, 100], ids=["epochs", "steps by hundreds"])
+def test_long_curves_are_thinned(steps: int) -> None:
     shown: list[Standing] = []
     with Live(shown.append) as live:
         for epoch in range(1, 10_001):
-            live(epoch, 10_000, {"train_loss": 1.0})
+            live(steps * epoch, 0, {"train_loss": 1.0})
+            live(steps * epoch, 0, {"train_accuracy": 0.5})
     kept = [epoch for epoch, _ in shown[-1].curves]
-    assert kept[-1] == 10_000
+    assert kept[-1] == steps * 10_000
+    assert all(len(metrics) == 2 for _, metrics in shown[-1].curves)
     assert MOST_POINTS // 3 < len(kept) <= MOST_POINTS + 1
     gaps = {b - a for a, b in pairwise(kept[:-1])}
     assert len(gaps) == 1, "not even"
