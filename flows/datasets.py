@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
+from tasks.data import dataset_tasks
 from tasks.data import task as data_stage
 from tasks.data.config import DatasetChoice
 from tasks.data.config_store import (
@@ -26,7 +27,7 @@ def list_datasets(listing: ListConfig = ListConfig(), site: str = "local") -> li
         listing: Which datasets, and in which order.
         site: Which set of blocks to run on.
     """
-    return data_stage.list_datasets(listing, site)
+    return dataset_tasks.list_datasets(listing, site)
 
 
 @flow(name="browse", flow_run_name="browse {dataset.name}")
@@ -40,7 +41,7 @@ def browse_dataset(
         browsing: Where in it, and which rows.
         site: Which set of blocks to run on.
     """
-    return data_stage.browse_dataset(dataset, browsing, site)
+    return dataset_tasks.browse_dataset(dataset, browsing, site)
 
 
 @flow(name="sample", flow_run_name="sample {dataset.name}")
@@ -67,7 +68,7 @@ def export_dataset(dataset: DatasetChoice, export: ExportConfig = ExportConfig()
         export: What of it, and where to; by default a link to download.
         site: Which set of blocks to run on.
     """
-    return data_stage.export_dataset(dataset, export, site)
+    return dataset_tasks.export_dataset(dataset, export, site)
 
 
 @flow(name="template", flow_run_name="template {template.layout}")
@@ -78,7 +79,7 @@ def dataset_template(template: TemplateConfig = TemplateConfig(), site: str = "l
         template: The layout and the problem.
         site: Which set of blocks to run on.
     """
-    return data_stage.make_template(template, site)
+    return dataset_tasks.make_template(template, site)
 
 
 @flow(name="delete-dataset", flow_run_name="delete {deletion.name} {deletion.version}")
@@ -89,7 +90,7 @@ def delete_dataset(deletion: DeleteConfig, site: str = "local") -> list[str]:
         deletion: What to delete.
         site: Which set of blocks to run on.
     """
-    return data_stage.delete_dataset(deletion, site)
+    return dataset_tasks.delete_dataset(deletion, site)
 
 
 @flow(name="share-dataset", flow_run_name="share {sharing.name}")
@@ -100,4 +101,4 @@ def share_dataset(sharing: ShareConfig, site: str = "local") -> None:
         sharing: The dataset, and who may use it how.
         site: Which set of blocks to run on.
     """
-    data_stage.share_dataset(sharing, site)
+    dataset_tasks.share_dataset(sharing, site)

@@ -251,6 +251,20 @@ def preprocessing_of(store: DatasetStore, ref: DatasetRef) -> Preprocessing:
     )
 
 
+def require_split(manifest: Manifest, split: str) -> None:
+    """Check that a version has rows in a split.
+
+    Raises:
+        NotFound: It has none.
+    """
+    if not manifest.splits.get(split):
+        raise NotFound(
+            f"The version {manifest.name}@{manifest.version} has no rows in a split named {split}",
+            allowed=", ".join(manifest.splits),
+            mend="choose one of those, or preprocess the dataset, which divides it",
+        )
+
+
 def raw_manifest(store: DatasetStore, manifest: Manifest) -> Manifest:
     """The version whose rows are raw: this one, or the nearest before it that no step was applied to.
 
@@ -292,12 +306,7 @@ def _rows(manifest: Manifest, split: str, ref: DatasetRef) -> int:
             f"The rows of {ref} cannot be read for training: it is for {manifest.problem.value}",
             allowed=", ".join(READ_FOR_TRAINING),
         )
-    if not manifest.splits.get(split):
-        raise NotFound(
-            f"The version {ref} has no rows in a split named {split}",
-            allowed=", ".join(manifest.splits),
-            mend="choose one of those, or preprocess the dataset, which divides it",
-        )
+    require_split(manifest, split)
     return manifest.splits[split]
 
 

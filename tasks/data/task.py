@@ -1,4 +1,7 @@
-"""The steps of the data stage as Prefect tasks, and opening the store for the user who asks."""
+"""The steps of the data stage as Prefect tasks, and opening the store for the user who asks.
+
+What else is done with datasets (lists, exports, templates, sharing, deletion) is in `dataset_tasks.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from httpx import HTTPError
 from prefect import task
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from blocks.dask_cluster import DaskCluster
 from blocks.docs_site import DocsSite
-from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from tasks.cache import StepCache
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
-from tasks.data.config_store import (
-    BrowseConfig,
-    DeleteConfig,
-    ExportConfig,
-    ListConfig,
-    ShareConfig,
-    TemplateConfig,
-)
-from tasks.data.storage.access import DatasetCard, card_page, shared, user_of
+from tasks.data.storage.access import DatasetCard, user_of
 from tasks.errors import NotFound
 from tasks.refs import DatasetRef
 
@@ -77,6 +65,35 @@ def closed_folders(block: ObjectStore) -> list[str]:
     return [f"{block.url.rstrip('/')}/{folder}" for folder in STORE_FOLDERS]
 
 
+def options_for(address: str, block: ObjectStore) -> dict[str, Any]:
+    """The store's own options for an address in the same kind of store, such as S3 keys."""
+    protocol = address.partition("://")[0]
+    same = "://" in address and block.url.startswith(f"{protocol}://")
+    return block.storage_options if same else {}
+
+
+def require_source(config: IngestConfig, site: str, *, here: bool = True) -> None:
+    """Check that data is where it is said to be; what its files hold is not looked at.
+
+    Args:
+        config: Which files.
+        site: Which set of blocks to use.
+        here: Whether it is to be read on a host such as this one; of another the files are not known.
+
+    Raises:
+        TrainyardError: As `tasks.data.sources.source.opened`.
+    """
+    from tasks.data.sources.samples import require_sample
+    from tasks.data.sources.source import listing
+
+    if config.source.startswith("sample:"):  # it is written out when it is first read
+        require_sample(config.source.removeprefix("sample:"))
+    elif here or config.source.startswith("s3://"):
+        block = cast(ObjectStore, ObjectStore.load(site))
+        options = options_for(config.source, block)
+        listing(config, options, block.source_roots, closed=closed_folders(block))
+
+
 def _verify_version(result: DatasetRef, inputs: Mapping[str, Any]) -> None:
     """Check that the version is still there for this user, with all its files."""
     open_store(inputs["site"]).verify(result)
@@ -100,7 +117,8 @@ def _source_digest(inputs: Mapping[str, Any]) -> dict[str, str]:
 
     config: IngestConfig = inputs["config"]
     block = cast(ObjectStore, ObjectStore.load(inputs["site"]))
-    found = digest(config, _options(config.source, block), block.source_roots, closed=closed_folders(block))
+    options = options_for(config.source, block)
+    found = digest(config, options, block.source_roots, closed=closed_folders(block))
     if not config.add:
         return {"source files": found}
     newest = ""
@@ -138,7 +156,7 @@ def ingest_dataset(config: IngestConfig, site: str = "local") -> DatasetRef:
     for folder in remove_remains(store):
         log.info("Removed what a writer left that was killed: %s", folder)
     block = cast(ObjectStore, ObjectStore.load(site))
-    options, closed = _options(config.source, block), closed_folders(block)
+    options, closed = options_for(config.source, block), closed_folders(block)
     with (
         shown(f"Unpacking of {config.source}") as unpacking,
         opened(config, options, block.source_roots, closed=closed, progress=unpacking) as source,
@@ -235,120 +253,6 @@ def find_dataset(dataset: DatasetChoice, site: str = "local") -> DatasetRef:
     return store.ref(store.get(dataset.name, dataset.version))
 
 
-@task(name="list datasets")
-def list_datasets(config: ListConfig, site: str = "local") -> list[dict[str, str]]:
-    """List datasets, and publish the list as the artifact `datasets`."""
-    from tasks.data.storage.listing import list_datasets, rows
-
-    lines = [dict(row) for row in rows(list_datasets(open_store(site), config))]
-    create_table_artifact(lines, key="datasets", description=f"{len(lines)} datasets")
-    return lines
-
-
-@task(name="browse dataset", task_run_name="browse {dataset.name}@{dataset.version}")
-def browse_dataset(dataset: DatasetChoice, config: BrowseConfig, site: str = "local") -> list[dict[str, str]]:
-    """List the folders of a version, or the items of one, as the artifact `content`."""
-    from tasks.data.browsing import browse, lines
-
-    store = open_store(site)
-    manifest = store.get(dataset.name, dataset.version)
-    title = f"{manifest.name}@{manifest.version}"
-    with shown(f"Look into {title}") as progress:
-        found = browse(store, manifest, config, progress)
-    table = lines(found, config.limit)
-    what = "folders" if found.folders else "items"
-    of = len(found.folders) or found.rows
-    about = (
-        f"{title}, {config.path or 'top'}: {found.rows:,} rows, about {found.bytes / 2**20:,.1f} MiB stored; "
-        f"{len(table):,} of {of:,} {what}"
-    )
-    create_table_artifact(table, key="content", description=about)
-    return table
-
-
-@task(name="export dataset", task_run_name="export {dataset.name}@{dataset.version}")
-def export_dataset(dataset: DatasetChoice, config: ExportConfig, site: str = "local") -> str:
-    """Write a version into a zip file with its labels, in the layout that it came in.
-
-    Returns:
-        The address to download it from, or where it was written to.
-    """
-    from tasks.data import delivery
-    from tasks.data.export import export
-
-    store = open_store(site)
-    manifest = store.get(dataset.name, dataset.version)
-    size = delivery.require_size(manifest, config)
-    title = f"{manifest.name}@{manifest.version}"
-    with shown(f"Export of {title}") as progress:
-
-        def write(file: Any) -> None:
-            limited: Any = delivery.Limited(file, config.max_gib, title)
-            export(store, manifest, limited, config.splits or None, config.include, progress)
-
-        if config.destination is not None:
-            block = cast(ObjectStore, ObjectStore.load(site))
-            options = _options(config.destination, block)
-            written = delivery.to_destination(
-                config.destination, options, block.source_roots, closed_folders(block), size, write
-            )
-            create_markdown_artifact(f"# {title}\n\nExported to `{written}`", key="export")
-            return written
-        docs = cast(DocsSite, DocsSite.load(site))
-        name = f"{manifest.name}-{manifest.version}.zip"
-        path = delivery.to_link(docs.folder, name, size, write)
-    link = f"{docs.url.rstrip('/')}/{path}"
-    about = f"{title} as a zip file; the link works for {delivery.KEPT_DAYS:g} days"
-    create_link_artifact(link, link_text=name, key="export", description=about)
-    return link
-
-
-@task(name="make template", task_run_name="template of {config.layout}")
-def make_template(config: TemplateConfig, site: str = "local") -> str:
-    """Publish an example of a layout as a zip file; returns the address to download it from."""
-    from tasks.data import delivery
-    from tasks.data.export import template
-
-    content = template(config.layout, config.problem)
-    docs = cast(DocsSite, DocsSite.load(site))
-    name = f"{config.layout}-{config.problem.value}.zip"
-    path = delivery.to_link(docs.folder, name, len(content), lambda file: file.write(content))
-    link = f"{docs.url.rstrip('/')}/{path}"
-    about = f"An example of {config.layout} for {config.problem.value}: replace its files by your own"
-    create_link_artifact(link, link_text=name, key="template", description=about)
-    return link
-
-
-@task(name="delete dataset", task_run_name="delete {config.name} {config.version}")
-def delete_dataset(config: DeleteConfig, site: str = "local") -> list[str]:
-    """Delete a version, or all of a dataset; refused while a training or another version needs it."""
-    from tasks.data import delivery
-    from tasks.data.storage import removal
-
-    server = cast(MlflowServer, MlflowServer.load(site))
-    deleted = removal.delete(open_store(site), config, removal.trainings(server.client()))
-    delivery.remove_links(cast(DocsSite, DocsSite.load(site)).folder, config.name, deleted)
-    get_run_logger().info("%s deleted %s: %s", asking_user(), config.name, ", ".join(deleted))
-    create_markdown_artifact(
-        removal.page(config.name, deleted),
-        key="deleted",
-        description=f"{len(deleted)} versions of {config.name} were deleted",
-    )
-    return deleted
-
-
-@task(name="share dataset", task_run_name="share {config.name}")
-def share_dataset(config: ShareConfig, site: str = "local") -> DatasetCard:
-    """Set who may see a dataset and add versions to it."""
-    store = open_store(site)
-    card = shared(store.card(config.name), config)
-    store.change_card(config.name, card)
-    create_markdown_artifact(
-        card_page(config.name, card), key="sharing", description=f"Who may use {config.name}"
-    )
-    return card
-
-
 @contextmanager
 def shown(what: str) -> Iterator[Progress]:
     """A progress that the run's page shows as a bar, if it takes longer than a moment."""
@@ -383,13 +287,6 @@ def _client(site: str, needed: bool = True) -> Iterator[Client | None]:
         yield client
 
 
-def _options(address: str, block: ObjectStore) -> dict[str, Any]:
-    """The store's own options for an address in the same kind of store, such as S3 keys."""
-    protocol = address.partition("://")[0]
-    same = "://" in address and block.url.startswith(f"{protocol}://")
-    return block.storage_options if same else {}
-
-
 def _suite(config: ValidateConfig, site: str) -> str | None:
     """The text of the user's expectation suite, read under the same rules as any source."""
     if config.suite is None:
@@ -397,4 +294,6 @@ def _suite(config: ValidateConfig, site: str) -> str | None:
     from tasks.data.validation.suites import suite_text
 
     block = cast(ObjectStore, ObjectStore.load(site))
-    return suite_text(config.suite, _options(config.suite, block), block.source_roots, closed_folders(block))
+    return suite_text(
+        config.suite, options_for(config.suite, block), block.source_roots, closed_folders(block)
+    )

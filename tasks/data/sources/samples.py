@@ -23,6 +23,7 @@ from tasks.home import home
 if TYPE_CHECKING:
     import numpy as np
 
+SAMPLES = ("digits", "iris", "fashion-mnist")
 FASHION_MNIST_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (
     "t-shirt-top",
@@ -50,6 +51,16 @@ def samples_folder() -> Path:
     return home() / "samples"
 
 
+def require_sample(name: str) -> None:
+    """Check that there is a sample of this name.
+
+    Raises:
+        InvalidSettings: There is none.
+    """
+    if name not in SAMPLES:
+        raise InvalidSettings(f"There is no sample named {name!r}", allowed=", ".join(SAMPLES))
+
+
 def materialise(name: str, folder: str | os.PathLike[str]) -> Path:
     """Write a sample below `folder`, unless it is there.
 
@@ -71,8 +82,7 @@ def materialise(name: str, folder: str | os.PathLike[str]) -> Path:
         "iris": (_write_iris, "iris.csv"),
         "fashion-mnist": (_write_fashion_mnist, ""),
     }
-    if name not in writers:
-        raise InvalidSettings(f"There is no sample named {name!r}", allowed=", ".join(writers))
+    require_sample(name)
     write, product = writers[name]
     target = Path(folder) / name
     if not target.exists():
