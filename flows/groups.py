@@ -29,11 +29,12 @@ def start_group(
 
 
 @flow(name="stop-group", flow_run_name="stop group {group}")
-def stop_group(group: str, site: str = "local") -> list[str]:
+def stop_group(group: str, user: str = "", site: str = "local") -> list[str]:
     """Stop every training of a group that has not ended.
 
     Args:
         group: Name of the group.
+        user: Whose group; empty for one's own. Those of others only the manager of their workspace stops.
         site: Which set of blocks to run on.
     """
-    return launch_stage.stop_group(group, site)
+    return launch_stage.stop_group(group, user, site)

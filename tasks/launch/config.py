@@ -26,8 +26,8 @@ class GroupConfig(Settings):
 
     name: str = Field(
         pattern=NAME_PATTERN,
-        description="Name of the group: lowercase letters, digits and dashes. A group that is there gets "
-        "what it lacks; what waits, runs or has succeeded is not started again.",
+        description="Name of the group: lowercase letters, digits and dashes. A group of one's own that is "
+        "there gets what it lacks; what waits, runs or has succeeded is not started again.",
     )
     sets: tuple[Changes, ...] = Field(
         default=(),
@@ -88,7 +88,7 @@ class StartConfig(Settings):
         default=(), max_length=MOST_SETS, description="Flow runs of the drafts, with dashes."
     )
     group: str = Field(
-        default="", pattern=r"^([a-z0-9-]{1,40})?$", description="All drafts of this group as well."
+        default="", pattern=r"^([a-z0-9-]{1,40})?$", description="All drafts of one's own group as well."
     )
 
     @model_validator(mode="after")

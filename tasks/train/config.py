@@ -91,6 +91,11 @@ class TrainConfig(Settings):
     )
     tags: Tags = Field(default_factory=dict, description="Up to ten tags of your own on the MLflow run.")
 
+    @property
+    def what(self) -> str:
+        """What trains, in the words of names and headings."""
+        return self.algorithm if self.own_code is None else "own code"
+
     @model_validator(mode="wrap")
     @classmethod
     def _tell_all_at_once(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:

@@ -38,7 +38,11 @@ class ListConfig(Settings):
     experiment: str = Field(
         default="", max_length=200, description="Only this MLflow experiment; empty for all."
     )
-    group: str = Field(default="", max_length=40, description="Only this group; empty for all.")
+    group: str = Field(
+        default="",
+        max_length=40,
+        description="Only groups of this name, of all users or of user; empty for all.",
+    )
     dataset: str = Field(
         default="", max_length=100, description="Only this dataset: its name, or name@version."
     )

@@ -23,18 +23,15 @@ from prefect.client.schemas.actions import (
     WorkPoolCreate,
     WorkPoolUpdate,
 )
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
-from prefect.flows import load_flow_from_entrypoint
-from prefect.utilities.callables import parameter_schema
 from prefect.workers.base import BaseJobConfiguration
 
 from blocks.container_image import REGISTRY_ACCOUNT, ContainerImage
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
+from blocks.resource_presets import Preset, ResourcePresets, usual_presets
 from flows import drafts, groups, removal, templates
-from tasks.data.config import DatasetChoice, PreprocessConfig
+from tasks.data.config import PreprocessConfig
 from tasks.data.preparation.preprocess import preprocess
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotFound
@@ -42,14 +39,14 @@ from tasks.launch.config import CopyConfig, DraftConfig, GroupConfig
 from tasks.removal.config import DeleteConfig
 from tasks.templates.config import TemplateConfig
 from tasks.train.config import TrainConfig
+from tasks.train.own_code.config import OwnCode
 from tasks.train.tags import FLOW_RUN_TAG
 from tasks.train.train import train
 from tests.helpers.serving_stack import MlflowProcess
 from tests.helpers.trained import iris_dataset
+from tests.helpers.training_site import IRIS, QUICK, deploy, forget, group_of
 
 SITE = "containers-suite"
-IRIS = DatasetChoice(name="iris")
-QUICK = TrainConfig(algorithm="logistic_regression")
 IMAGE = "registry.example.com:5000/team/trainer:1.4"
 PASSWORD = "not-for-everybody"
 
@@ -90,14 +87,20 @@ def home(tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowProcess)
     with get_client(sync_client=True) as client:
         for (name, template), kind in zip(pools.items(), ("docker", "kubernetes", "process"), strict=True):
             client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
-        _deploy(client, "step", "boxes")
-        _deploy(client, "on-cluster", "cluster")
-        _deploy(client, "on-bare", "bare")
+        made = [
+            deploy(client, "flows.train.train_model", SITE, name=name, pool=pool)
+            for name, pool in (("step", "boxes"), ("on-cluster", "cluster"), ("on-bare", "bare"))
+        ]
         _account(client, "team-registry")
     ContainerImage(image=IMAGE, registry_account="team-registry").save("trainer")
     yield folder
-    with get_client(sync_client=True) as client:  # other suites have one of their own
-        client.delete_deployment(client.read_deployment_by_name("train/step").id)
+    with get_client(sync_client=True) as client:
+        forget(client, made)
+        for pool in pools:
+            client.delete_work_pool(pool)
+        for kind in (ContainerImage.get_block_type_slug(), REGISTRY_ACCOUNT):
+            for block in client.read_block_documents_by_type(kind):
+                client.delete_block_document(block.id)
 
 
 @pytest.fixture(autouse=True)
@@ -109,21 +112,6 @@ def _data_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def client() -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
         yield client
-
-
-def _deploy(client: SyncPrefectClient, name: str, pool: str) -> None:
-    entrypoint = "flows.train.train_model"
-    found = load_flow_from_entrypoint(entrypoint)
-    client.create_deployment(
-        flow_id=client.create_flow_from_name(found.name),
-        name=name,
-        entrypoint=entrypoint,
-        parameters={"site": SITE},
-        parameter_openapi_schema=parameter_schema(found).model_dump_for_openapi(),
-        enforce_parameter_schema=True,
-        work_pool_name=pool,
-        work_queue_name="default",
-    )
 
 
 def _account(client: SyncPrefectClient, name: str) -> str:
@@ -144,12 +132,6 @@ def _account(client: SyncPrefectClient, name: str) -> str:
 
 def _group(name: str, **settings: Any) -> GroupConfig:
     return GroupConfig(name=name, sets=({"seed": 1},), queue="default", draft=True, **settings)
-
-
-def _started(client: SyncPrefectClient, name: str) -> list[FlowRun]:
-    return client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[f"group:{name}"]))
-    )
 
 
 def _job(kind: type[Any], flow_run_id: str) -> Any:
@@ -199,7 +181,7 @@ def test_a_group_in_another_image_is_started_again_and_in_the_same_is_not(
     first = groups.start_group(_group("images", image="python:3.11"), IRIS, QUICK, SITE)
     assert groups.start_group(_group("images", image="python:3.11"), IRIS, QUICK, SITE) == first
     assert groups.start_group(_group("images", image="python:3.12"), IRIS, QUICK, SITE) != first
-    assert len(_started(client, "images")) == 2
+    assert len(group_of(client, "images")) == 2
 
 
 def test_a_template_keeps_the_image_of_its_training(
@@ -217,6 +199,9 @@ def test_a_template_keeps_the_image_of_its_training(
     assert client.read_deployment_by_name(kept).job_variables["image"] == IMAGE
     assert client.read_deployment_by_name(changed).job_variables == {"image": "python:3.11"}
     assert _job(DockerJob, copied).image == IMAGE
+    with tags("user:ada"):
+        for name in ("kept", "other"):
+            templates.delete_template(name)
 
 
 def test_a_cluster_pulls_by_the_secret_that_its_template_names(client: SyncPrefectClient) -> None:
@@ -227,7 +212,7 @@ def test_a_cluster_pulls_by_the_secret_that_its_template_names(client: SyncPrefe
         InvalidSettings, match=r"work pool cluster has no way to pull.*namespace.*image_pull_secret"
     ):
         groups.start_group(config, IRIS, QUICK, SITE)
-    assert _started(client, "cluster") == []
+    assert group_of(client, "cluster") == []
 
     template = _template("prefect-kubernetes", "kubernetes")
     template["variables"]["properties"]["image_pull_secret"] = {"type": "string"}
@@ -260,7 +245,23 @@ def test_what_cannot_run_in_an_image_is_refused_before_any_run_exists(client: Sy
     refused("orphan", NotFound, r"no registry account 'gone'.*container-image/orphan.*Allowed: team-registry")
     ContainerImage(image="Team/Trainer").save("misnamed", overwrite=True)
     refused("misnamed", InvalidSettings, "capital letters.*container-image/misnamed")
-    assert _started(client, "refused") == []
+    assert group_of(client, "refused") == []
+
+
+def test_files_and_size_of_the_host_of_a_container_are_left_to_the_run(client: SyncPrefectClient) -> None:
+    inside = QUICK.model_copy(
+        update={"resources": "many", "output": "/nowhere/model.zip", "checkpoint_folder": "/nowhere"}
+    )
+    presets = {**usual_presets(), "many": Preset(cpus=4096)}
+    ResourcePresets(presets=presets).save(SITE, overwrite=True)
+    own = TrainConfig(own_code=OwnCode(source="/nowhere/code"), start_from="/nowhere/weights")
+    for training in (inside, own):
+        drafts.draft_training(IRIS, training, DraftConfig(), SITE)
+    wrong = inside.model_copy(update={"resources": "cpu2"})
+    with pytest.raises(InvalidSettings, match="no preset 'cpu2'"):
+        drafts.draft_training(IRIS, wrong, DraftConfig(), SITE)
+    with pytest.raises(InvalidSettings, match=r"4096 processors.*Nothing is written to /nowhere"):
+        groups.start_group(_group("bare", deployment="train/on-bare"), IRIS, inside, SITE)
 
 
 def test_a_renewed_password_is_the_one_that_waiting_runs_get(client: SyncPrefectClient) -> None:
