@@ -7,9 +7,7 @@ server's own children would keep the port), and waits for what the service needs
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import sys
 import time
 
@@ -17,16 +15,12 @@ from infra import settings as stack_settings
 from infra.settings import WORK_POOL, Settings
 from infra.stack import database, http, processes, services
 from tasks.errors import Unavailable
+from tasks.parent_death import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
 
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends; holds over exec."""
+def die_with_supervisor() -> None:
     parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    die_with_parent()
     if os.getppid() != parent:  # it ended before the call
         sys.exit(1)
 
@@ -55,7 +49,7 @@ def wait_for_work_pool(settings: Settings) -> None:
 
 def main() -> None:
     name = sys.argv[1]
-    die_with_parent()
+    die_with_supervisor()
     settings = stack_settings.of_home()
     service = next(s for s in services.declared(settings) if s.name == name)
     if left := end_leftovers(settings, name):

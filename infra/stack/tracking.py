@@ -14,10 +14,8 @@ from uuid import UUID
 
 from infra.settings import Settings
 from infra.stack import http
+from tasks.train.tags import FLOW_RUN_TAG, PARENT_TAG, STATUS_TAG
 
-FLOW_RUN_TAG = "trainyard.flow_run_id"
-STATUS_TAG = "trainyard.status"
-_PARENT_TAG = "mlflow.parentRunId"
 _ENDS = {
     "COMPLETED": ("FAILED", "failed"),
     "FAILED": ("FAILED", "failed"),
@@ -76,8 +74,8 @@ class TrackingReaper:
     def _flow_run(self, run: dict[str, Any]) -> str:
         """The flow run behind a run; a study's trials do not name it, but their parent does."""
         tags = _tags(run)
-        if FLOW_RUN_TAG not in tags and _PARENT_TAG in tags:
-            url = f"{self.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={quote(tags[_PARENT_TAG])}"
+        if FLOW_RUN_TAG not in tags and PARENT_TAG in tags:
+            url = f"{self.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={quote(tags[PARENT_TAG])}"
             try:
                 tags = _tags(http.call("GET", url)["run"])
             except http.Refused as error:

@@ -28,7 +28,6 @@ SKY = "#56b4e9"
 
 SPLIT_COLOURS = {"all": MUTED, "train": BLUE, "validation": ORANGE, "test": GREEN}
 SERIES_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, AMBER, SKY)
-HEAT = "Blues"
 
 WIDTH_IN = 8.0
 """Width of a full figure in inches: 960 pixels, about what an artifact page shows."""

@@ -24,6 +24,7 @@ from tasks.data.task import open_store, publish_report
 from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, RunRef, StudyRef
 from tasks.train.config_catalogue import CatalogueConfig
 from tasks.train.pages import run_page
+from tasks.train.tags import PARENT_TAG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -184,7 +185,7 @@ def report_study(study: StudyRef, site: str = "local") -> None:
     client = server.client()
     parent = client.get_run(study.run_id)
     experiment = parent.info.experiment_id
-    nested = f"tags.`mlflow.parentRunId` = '{study.run_id}'"
+    nested = f"tags.`{PARENT_TAG}` = '{study.run_id}'"
     children = list(client.search_runs([experiment], nested, max_results=1000))
 
     def address(run_id: str) -> str:

@@ -10,21 +10,20 @@ Environment: `TRAINYARD_HOME` and `TRAINYARD_ENDPOINT` name the endpoint's recor
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 from typing import Any
 
 import bentoml
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from tasks.parent_death import die_with_parent
+
 WORKERS = int(os.environ.get("TRAINYARD_ENDPOINT_WORKERS", "1"))
 #: The application has its own deadline, which comes first. BentoML keeps a timer for every request until
 #: it would have rung, so this is no longer than needed.
 TIMEOUT_S = float(os.environ.get("TRAINYARD_ENDPOINT_TIMEOUT_S", "20")) + 5
 _PARENT_VARIABLE = "TRAINYARD_ENDPOINT_ARBITER"
-_PR_SET_PDEATHSIG = 1
 #: The arbiter looks for dead workers this often; BentoML's own value of 10 s is an outage as long.
 _LOOK_FOR_WORKERS_EVERY_S = 0.5
 
@@ -102,9 +101,7 @@ def _die_with_arbiter() -> None:
     expected = os.environ.get(_PARENT_VARIABLE)
     if expected is None:
         return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    die_with_parent()
     if os.getppid() != int(expected):
         os._exit(1)
 

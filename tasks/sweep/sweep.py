@@ -28,6 +28,7 @@ from tasks.train.tags import (
     BEST_RUN_TAG,
     END_REASON_TAG,
     KIND_TAG,
+    PARENT_TAG,
     REASON_TAG,
     STATUS_TAG,
 )
@@ -248,7 +249,7 @@ def _entry(future: Any, name: str, client: MlflowClient, metric: str) -> Entry:
 def _close_killed(client: MlflowClient, parent: TrackedRun) -> None:
     """Close the runs of trainings whose process was ended: they could not do it themselves."""
     experiment = client.get_run(parent.run_id).info.experiment_id
-    nested = f"tags.`mlflow.parentRunId` = '{parent.run_id}' and attributes.status = 'RUNNING'"
+    nested = f"tags.`{PARENT_TAG}` = '{parent.run_id}' and attributes.status = 'RUNNING'"
     for run in client.search_runs([experiment], nested):
         client.set_tag(run.info.run_id, STATUS_TAG, "aborted")
         client.set_terminated(run.info.run_id, "KILLED")

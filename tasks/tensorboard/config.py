@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from tasks.settings import Settings
 from tasks.trainings.config import TrainingId
 
-MOST_RUNS = 50
+MOST_VIEWED = 50
 
 
 class ViewConfig(Settings):
@@ -17,15 +17,15 @@ class ViewConfig(Settings):
 
     runs: tuple[TrainingId, ...] = Field(
         default=(),
-        max_length=MOST_RUNS,
+        max_length=MOST_VIEWED,
         description="MLflow runs or flow runs by their ids, as the list of trainings shows them; leave empty "
         "to see an experiment.",
     )
     experiment: str = Field(
         default="",
         max_length=250,
-        description=f"Name of an MLflow experiment, to see its {MOST_RUNS} newest runs and those to come, as "
-        "far as they learn from datasets that you see now.",
+        description=f"Name of an MLflow experiment, to see its {MOST_VIEWED} newest runs and those to come, "
+        "as far as they learn from datasets that you see now.",
     )
     idle_hours: float = Field(
         default=4.0, gt=0, le=168, description="Hours without a visit after which the view closes itself."

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from mlflow.exceptions import MlflowException
 
 from tasks.refs import DATASET_TAG
-from tasks.tensorboard.config import MOST_RUNS
+from tasks.tensorboard.config import MOST_VIEWED
 from tasks.tensorboard.events import EventFile, settings_table
+from tasks.train.tags import PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 OWN_EVENTS = "tensorboard"
 """Folder of a run's artifacts that holds event files of the user's code."""
 MOST_OWN_BYTES = 200 * 2**20
-_PARENT_TAG = "mlflow.parentRunId"
 _MOST_PARENTS = 5  # a sweep has studies, and those have trials; tags of others may lead in circles
 
 _log = logging.getLogger("tensorboard view")
@@ -83,7 +83,7 @@ class Export:
         """
         if self._experiment_id:
             newest = ["attributes.start_time DESC"]
-            runs = self._client.search_runs([self._experiment_id], max_results=MOST_RUNS, order_by=newest)
+            runs = self._client.search_runs([self._experiment_id], max_results=MOST_VIEWED, order_by=newest)
             found: list[tuple[str, Run | None]] = [(run.info.run_id, run) for run in runs]
         else:
             found = [(run_id, None) for run_id in self._runs]
@@ -185,10 +185,10 @@ def may_be_shown(client: MlflowClient, run: Run, datasets: Collection[str] | Non
     if datasets is None:
         return True
     for _ in range(_MOST_PARENTS):
-        if DATASET_TAG in run.data.tags or _PARENT_TAG not in run.data.tags:
+        if DATASET_TAG in run.data.tags or PARENT_TAG not in run.data.tags:
             break
         try:
-            run = client.get_run(run.data.tags[_PARENT_TAG])
+            run = client.get_run(run.data.tags[PARENT_TAG])
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise

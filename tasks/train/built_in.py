@@ -97,7 +97,7 @@ class BuiltIn:
                 self.folds,
                 partial(read_training_data, self.store, self.ref),
                 context,
-                lambda fold, metrics: run.stream({f"fold_{k}": v for k, v in metrics.items()}, fold),
+                lambda fold, metrics: run.stream(fold, {f"fold_{k}": v for k, v in metrics.items()}),
             )
             run.metrics(scores.summary())
             settings = self.algorithm.refit_settings(settings, scores.best_epochs or [1])
@@ -106,7 +106,7 @@ class BuiltIn:
             context = share(context, self.folds, self.folds + 1, scores.fit_time_s)
 
         def log_and_report(epoch: int, epochs: int, metrics: Metrics) -> None:
-            run.stream(metrics, epoch)
+            run.stream(epoch, metrics)
             context.report(epoch, epochs, metrics)
 
         fit = self.algorithm.fit(self.data, settings, replace(context, report=log_and_report))

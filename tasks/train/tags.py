@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+PARENT_TAG = "mlflow.parentRunId"
+"""MLflow's own: the run that a run is nested in."""
 STATUS_TAG = "trainyard.status"
 """How a run stands: running, succeeded, failed, aborted; a trial also early stopped and so on."""
 KIND_TAG = "trainyard.kind"

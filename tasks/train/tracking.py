@@ -17,7 +17,7 @@ from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.metric_stream import MetricStream
 from tasks.train.system_metrics import PREFIX as SYSTEM_PREFIX
 from tasks.train.system_metrics import SystemMetrics
-from tasks.train.tags import STATUS_TAG
+from tasks.train.tags import PARENT_TAG, STATUS_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,12 +58,8 @@ class TrackedRun:
             self.run_id, metrics=[Metric(key, value, now_ms, step) for key, value in values.items()]
         )
 
-    def stream(self, values: Metrics, step: int) -> None:
+    def stream(self, step: int, values: Metrics) -> None:
         """Log metrics soon, from a thread, so that logging does not slow a fit."""
-        self._metrics.put(values, step)
-
-    def stream_steps(self, step: int, values: Metrics) -> None:
-        """Log metrics within epochs, which come under names of their own: see `StepReport`."""
         self._metrics.put(values, step)
 
     def flush(self) -> None:
@@ -81,7 +77,7 @@ class TrackedRun:
         logged = {metric.step for metric in self.client.get_metric_history(self.run_id, name)}
         for epoch, metrics in enumerate(history, start=1):
             if epoch not in logged:
-                self.stream(metrics, epoch)
+                self.stream(epoch, metrics)
         self.flush()
 
     def input(self, dataset: DatasetRef, splits: Mapping[str, int]) -> None:
@@ -133,7 +129,7 @@ def tracked_run(
         client.update_run(resume, status=RunStatus.to_string(RunStatus.RUNNING))
     else:
         if parent:
-            started["mlflow.parentRunId"] = parent
+            started[PARENT_TAG] = parent
         made = client.create_run(experiment_id(client, experiment), run_name=name, tags=started)
         run = TrackedRun(client, made.info.run_id)
     system = None if parent else SystemMetrics(run.stream, _samples(client, resume))

@@ -105,7 +105,7 @@ def train(
         context = FitContext(
             seed=config.seed,
             report=report,
-            report_steps=run.stream_steps,
+            report_steps=run.stream,
             work_folder=work_folder,
             max_time_s=config.max_time_s,
             should_stop=should_stop,

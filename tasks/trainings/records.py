@@ -18,6 +18,7 @@ from tasks.train.tags import (
     FLOW_RUN_TAG,
     KIND_TAG,
     OWNER_TAG,
+    PARENT_TAG,
     STATUS_TAG,
     TRAINING_FILE,
 )
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 DELETED_TAG = "trainyard.deleted"
 """Who deleted a run and when, as JSON; set just before it is deleted."""
-PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"
 
 _RUNS_AT_ONCE = 1_000

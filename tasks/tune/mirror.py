@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow.entities import Metric, Param, RunTag
 from ray.tune import Callback, Stopper
 
-from tasks.train.tags import ENDED_TAG, ERROR_TAG, STATUS_TAG, STUDY_TAG, TRIAL_TAG
+from tasks.train.tags import ENDED_TAG, ERROR_TAG, PARENT_TAG, STATUS_TAG, STUDY_TAG, TRIAL_TAG
 from tasks.tune.records import Study, Trial
 from tasks.tune.trial import ENDED, EPOCH, EPOCHS
 
@@ -50,7 +50,7 @@ class Mirror(Callback):  # type: ignore[misc]
         number = trials.index(trial) + 1  # as made, not as started: workers are ready in any order
         point = dict(trial.config.get("point", trial.config))
         tags = {
-            "mlflow.parentRunId": self.parent,
+            PARENT_TAG: self.parent,
             STUDY_TAG: self.parent,
             TRIAL_TAG: str(number),
             STATUS_TAG: "running",

@@ -70,10 +70,10 @@ def test_following_a_training_does_not_slow_it(tmp_path: Path) -> None:
         ):
 
             def epoch_done(epoch: int, metrics: Metrics) -> None:
-                run.stream(metrics, epoch)
+                run.stream(epoch, metrics)
                 live(epoch, EPOCHS, metrics)
 
-            return _loop(epoch_done, run.stream_steps)
+            return _loop(epoch_done, run.stream)
 
     alone, beside = [], []
     try:

@@ -7,7 +7,6 @@ then. Pickles pass between this process and its own child alone, through pipes t
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import os
 import pickle
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
 from tasks.errors import InvalidSettings, TrainyardError, Unavailable
+from tasks.parent_death import die_with_parent
 from tasks.train.algorithms.algorithm import FitContext, never
 
 T = TypeVar("T")
@@ -28,7 +28,6 @@ LONG_OPERATIONS = 3e9
 
 _LEAST_S = 1e-3
 _POLL_S = 0.1
-_PR_SET_PDEATHSIG = 1
 _BEGIN = (
     "import sys; sys.path[:] = sys.argv[2:]; "
     "from tasks.train.algorithms.one_call import answer; answer(int(sys.argv[1]))"
@@ -108,9 +107,7 @@ def answer(parent: int) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which says what becomes of it
         signal.signal(number, signal.SIG_IGN)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    die_with_parent()
     if os.getppid() != parent:  # it ended before the call
         return
     with os.fdopen(os.dup(1), "wb") as answers:

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 SMALLEST_MAP_PX = 3
 SMALLEST_GRID = 7
 PUBLISHED_REDUCTION = 32
-PUBLISHED_PATCH_PX = 16
 
 
 def reduction(side_px: int) -> int:

@@ -13,9 +13,11 @@ import signal
 import struct
 from typing import Any
 
+from tasks.parent_death import die_with_parent
+
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_PR_SET_CHILD_SUBREAPER = 36
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -24,11 +26,6 @@ def checked(result: int) -> None:
     """Raise the error of a call of the C library that failed."""
     if result:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-
-
-def die_with_parent(signal_number: int) -> None:
-    """Have the kernel send a signal when the parent ends, however it ends."""
-    checked(libc.prctl(_PR_SET_PDEATHSIG, signal_number))
 
 
 def adopt_orphans() -> None:

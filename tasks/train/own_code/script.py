@@ -187,7 +187,7 @@ def _imports(code: Code, content: bytes, path: str) -> Iterator[Import]:
         for module, line in _always_imported(_parsed(text, file)):
             top = module.partition(".")[0]
             if top in tops:
-                for name in _files_of(module, file, root):
+                for name in _files_of(module, root):
                     if name in there and name not in seen:
                         seen.add(name)
                         waiting.append((name, _read(code, name)))
@@ -208,7 +208,7 @@ def _always_imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
                 yield f"{node.module}.{alias.name}", node.lineno
 
 
-def _files_of(module: str, file: str, root: str) -> Iterator[str]:
+def _files_of(module: str, root: str) -> Iterator[str]:
     parts = module.replace(".", "/")
     for base in ("", "" if root == "." else f"{root}/"):
         yield f"{base}{parts}.py"

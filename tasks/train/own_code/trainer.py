@@ -112,7 +112,7 @@ class OwnCodeTrainer:
                     client.log_artifacts(run.run_id, str(left))
             raise
         recorded = client.get_run(run.run_id).data
-        run.stream({k: v for k, v in result.scores.items() if k not in recorded.metrics}, 1)
+        run.stream(1, {k: v for k, v in result.scores.items() if k not in recorded.metrics})
         known = {
             "algorithm": NAME,
             "seed": self.config.seed,
