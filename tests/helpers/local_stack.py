@@ -148,6 +148,15 @@ class LocalStack:
         state: dict[str, Any] = wait_until(ended, timeout_s)
         return state
 
+    def champion_metrics(self, model: str) -> dict[str, float]:
+        """Metrics of the run behind a model's champion, from MLflow's REST API."""
+        api = f"{self.mlflow_url}/api/2.0/mlflow"
+        about = {"name": model, "alias": "champion"}
+        version = httpx.get(f"{api}/registered-models/alias", params=about, trust_env=False).json()
+        run_id = version["model_version"]["run_id"]
+        run = httpx.get(f"{api}/runs/get", params={"run_id": run_id}, trust_env=False).json()["run"]
+        return {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
+
     def pids(self) -> list[int]:
         """Every process that carries this stack's id."""
         file = self.home / "run" / "stack-id"

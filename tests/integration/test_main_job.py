@@ -63,16 +63,6 @@ def tasks_of(stack: LocalStack, run: dict[str, Any]) -> dict[str, str]:
     return {task["name"]: task["state"]["name"] for task in stack.call("POST", "/task_runs/filter", body)}
 
 
-def model_metrics(stack: LocalStack, model: str) -> dict[str, float]:
-    """Metrics of the run behind a model's champion, from MLflow's REST API."""
-    api = f"{stack.mlflow_url}/api/2.0/mlflow"
-    version = httpx.get(
-        f"{api}/registered-models/alias", params={"name": model, "alias": "champion"}, trust_env=False
-    ).json()["model_version"]
-    run = httpx.get(f"{api}/runs/get", params={"run_id": version["run_id"]}, trust_env=False).json()["run"]
-    return {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
-
-
 def ask(endpoint: dict[str, Any], **request: Any) -> httpx.Response:
     """Post to an endpoint with its token in the `token` header."""
     token = Path(endpoint["token_file"]).read_text().strip()
@@ -88,7 +78,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("dataset", list(ACCURACY))
 def test_the_held_out_accuracy_is_reached(stack: LocalStack, runs: dict[str, str], dataset: str) -> None:
-    assert model_metrics(stack, dataset)["test_accuracy"] >= ACCURACY[dataset]
+    assert stack.champion_metrics(dataset)["test_accuracy"] >= ACCURACY[dataset]
 
 
 @pytest.mark.parametrize("dataset", list(ACCURACY))
@@ -210,7 +200,7 @@ def test_the_run_shows_its_pictures_tables_and_links(stack: LocalStack, runs: di
 
 
 def test_retraining_on_nothing_new_reuses_every_step(stack: LocalStack, runs: dict[str, str]) -> None:
-    before = model_metrics(stack, "digits")
+    before = stack.champion_metrics("digits")
     done = stack.command("run", "digits", timeout_s=300)
     assert done.returncode == 0, done.stdout + done.stderr
     run = last_run(stack, "digits")
@@ -218,7 +208,7 @@ def test_retraining_on_nothing_new_reuses_every_step(stack: LocalStack, runs: di
     for step in ("ingest", "validate", "preprocess", "train", "evaluate"):
         assert [s for name, s in states.items() if name.startswith(step)] == ["Cached"], states
     assert run["total_run_time"] < 15
-    assert model_metrics(stack, "digits") == before
+    assert stack.champion_metrics("digits") == before
 
 
 def test_training_again_gives_the_same_metrics(stack: LocalStack, runs: dict[str, str]) -> None:
@@ -232,7 +222,7 @@ def test_training_again_gives_the_same_metrics(stack: LocalStack, runs: dict[str
     )
     state = stack.wait_final(run_id, 300)
     assert state["type"] == "COMPLETED", state
-    first, again = model_metrics(stack, "iris"), model_metrics(stack, "iris-repeat")
+    first, again = stack.champion_metrics("iris"), stack.champion_metrics("iris-repeat")
     repeatable = {key for key in first if key.startswith(("train_", "validation_", "test_"))}
     assert repeatable
     assert {key: first[key] for key in repeatable} == {key: again[key] for key in repeatable}
