@@ -14,7 +14,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,15 +90,22 @@ class Bundle:
 
     Args:
         description: What the model is.
-        model: The learned part.
+        opened: Gives the learned part.
         digest: SHA-256 over the bundle's files, hex.
     """
 
-    def __init__(self, description: BundleDescription, model: FittedModel, digest: str) -> None:
+    def __init__(
+        self, description: BundleDescription, opened: Callable[[], FittedModel], digest: str
+    ) -> None:
         self.description = description
         self.preprocessing = description.preprocessing
-        self.model = model
         self.digest = digest
+        self._opened = opened
+
+    @cached_property
+    def model(self) -> FittedModel:
+        """The learned part."""
+        return self._opened()
 
     @property
     def problem(self) -> Problem:
@@ -158,11 +166,22 @@ class Bundle:
             os.rename(aside, folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        return cls(description, model, _digest(folder))
+        return cls(description, lambda: model, _digest(folder))
 
     @classmethod
     def load(cls, folder: Path | str) -> Bundle:
         """Open a bundle.
+
+        Raises:
+            As `checked`.
+        """
+        bundle = cls.checked(folder)
+        _ = bundle.model
+        return bundle
+
+    @classmethod
+    def checked(cls, folder: Path | str) -> Bundle:
+        """A bundle whose model is opened when it is first asked for: some libraries take seconds to import.
 
         Raises:
             NotFound: There is no bundle in the folder.
@@ -186,8 +205,8 @@ class Bundle:
                 where=str(path),
                 mend="download the model again, or train it again",
             )
-        model = models.load(description.model.format, path, description.model.description)
-        return cls(description, model, _digest(folder))
+        about = description.model
+        return cls(description, lambda: models.load(about.format, path, about.description), _digest(folder))
 
     def predict_images(self, images: Sequence[Image.Image]) -> NDArray[np.float32]:
         """Score pictures.

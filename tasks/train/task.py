@@ -23,6 +23,7 @@ from tasks.refs import DatasetRef, RunRef
 from tasks.train.algorithms.one_call import FitStopped
 from tasks.train.config import TrainConfig
 from tasks.train.live import Live
+from tasks.train.own_code.outcome import OwnCodeStopped
 from tasks.train.progress import Progress
 from tasks.train.site import (
     checkpoint_folder,
@@ -106,7 +107,7 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
                         resources=resources,
                         start_from=start.path if start else None,
                     )
-            except FitStopped:  # there is nothing to go on from
+            except (FitStopped, OwnCodeStopped):  # there is nothing to go on from
                 log.info("Stopped; there was no model yet.")
                 drop(folder, keep_checkpoints=keep)
                 raise

@@ -48,7 +48,6 @@ class OwnCodeFit:
         digest: SHA-256, hex, of the bundle, or of the files in model/.
         note: Why the model cannot be served; empty if it can.
         scores: Of `metrics`, those that are not recorded yet: the model's, where the code reported none so.
-        model: The fitted model in the bundle.
     """
 
     bundle: Bundle | None
@@ -59,12 +58,12 @@ class OwnCodeFit:
     digest: str
     note: str
     scores: Metrics
-    model: Any = None
 
     @property
     def fit(self) -> Fit:
-        """As of a built-in algorithm, with one epoch."""
-        return Fit(self.model, (self.metrics,), 1, self.ended, self.fit_time_s)
+        """As of a built-in algorithm, with one epoch; the model is in the bundle alone."""
+        model: Any = None
+        return Fit(model, (self.metrics,), 1, self.ended, self.fit_time_s)
 
 
 def check_own_code(
@@ -192,7 +191,6 @@ def fit_own_code(
             digest=result.digest,
             note=result.note,
             scores={name: value for name, value in result.metrics.items() if name not in follower.last},
-            model=result.model,
         )
     except InvalidData as error:
         kept = error if isinstance(error, OwnCodeFailed) else _as_failure(error)

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -52,7 +51,6 @@ class Taken:
     metrics: Metrics
     digest: str
     note: str = ""
-    model: Any = None
 
 
 def take_model(
@@ -95,8 +93,8 @@ def take_model(
         return Taken(None, {}, _digest(artifacts / "model"), str(reason))
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(place / BUNDLE, folder)
-    bundle = Bundle.load(folder)
-    return Taken(bundle, metrics, bundle.digest, model=bundle.model)
+    bundle = Bundle.checked(folder)  # opened by the trial; after a stop there is no time for it
+    return Taken(bundle, metrics, bundle.digest)
 
 
 def _lay_out(
