@@ -39,7 +39,7 @@ STOPPED_S = 22.0
 """Seconds from a stop in which the code ends and its model is tried: a worker kills after 30 s, and the model
 is yet to be recorded then."""
 
-STOPPED_ROWS = 100
+STOPPED_ROWS = 30
 """Rows of a split that the model of a stopped training is tried on, for there is little time."""
 
 
