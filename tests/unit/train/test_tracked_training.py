@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from threading import Barrier
 
-import mlflow
-import numpy as np
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
-from tasks.evaluate.records import evaluate_and_record, load_evaluation, load_predictions
+from tasks.evaluate.records import evaluate_and_record
 from tasks.refs import DatasetRef, Problem
 from tasks.train.algorithms import one_call
 from tasks.train.algorithms.algorithm import Metrics
@@ -35,7 +28,6 @@ from tests.helpers.serving_stack import MlflowProcess, wait_until
 from tests.helpers.stored_datasets import store_images, store_table
 from tests.helpers.trained import iris_dataset
 
-ROOT = Path(__file__).resolve().parents[3]
 QUICK_CNN = {"width": 4, "epochs": 3}
 
 
@@ -109,84 +101,6 @@ def test_a_training_tells_all_of_itself(
     assert Bundle.load(download_bundle(client, run.model_uri, tmp_path / "models")).digest == run.digest
     with pytest.raises(NotFound, match="no run"):
         find_run(client, "0" * 32)
-
-
-def test_an_alias_is_the_model_that_it_stands_for_and_moves_no_files(
-    iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    run = train(iris, TrainConfig(algorithm="logistic_regression"), store, client, tmp_path / "work")
-    client.create_registered_model("starts")
-    version = client.create_model_version(
-        "starts", run.model_uri, run.run_id, model_id=run.model_uri.removeprefix("models:/")
-    )
-    client.set_registered_model_alias("starts", "champion", version.version)
-    models = tmp_path / "models"
-    with ThreadPoolExecutor() as pool:
-        uris = ["models:/starts@champion", f"models:/starts/{version.version}", run.model_uri] * 2
-        folders = set(pool.map(lambda uri: download_bundle(client, uri, models), uris))
-    assert folders == {models / run.model_uri.removeprefix("models:/")}
-    [folder] = folders
-    fetched = folder.stat().st_ino
-    assert download_bundle(client, "models:/starts@champion", models).stat().st_ino == fetched
-    assert [path for path in models.iterdir() if not path.name.startswith(".")] == [folder]
-    with pytest.raises(NotFound, match="no bundle of the model models:/starts@nobody"):
-        download_bundle(client, "models:/starts@nobody", models)
-
-
-@pytest.mark.parametrize("algorithm", ["logistic_regression", "lightgbm", "mlp"])
-def test_mlflow_predicts_what_the_bundle_predicts(
-    algorithm: str, iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    run = train(iris, TrainConfig(algorithm=algorithm), store, client, tmp_path / "work")
-    bundle = Bundle.load(download_bundle(client, run.model_uri, tmp_path))
-    frame, _ = iris_rows()
-    model = mlflow.pyfunc.load_model(run.model_uri)
-    np.testing.assert_array_equal(model.predict(frame), bundle.predict_table(frame))
-    example = model.input_example
-    assert list(example.columns) == list(frame.columns)
-
-
-def test_mlflow_takes_images_as_base64(
-    pictures: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    run = train(pictures, TrainConfig(hyperparameters=QUICK_CNN), store, client, tmp_path / "work")
-    raw = read_raw_rows(store, pictures, "test")
-    assert raw.contents is not None
-    assert raw.images is not None
-    frame = pd.DataFrame({"data": [base64.b64encode(content).decode() for content in raw.contents]})
-    bundle = Bundle.load(download_bundle(client, run.model_uri, tmp_path))
-    model = mlflow.pyfunc.load_model(run.model_uri)
-    np.testing.assert_array_equal(model.predict(frame), bundle.predict_images(raw.images))
-
-
-def test_a_logged_model_opens_where_trainyard_is_not_installed(
-    iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    run = train(iris, TrainConfig(algorithm="logistic_regression"), store, client, tmp_path / "work")
-    script = (
-        "import importlib.util, sys;"
-        f"sys.path = [path for path in sys.path if path != {str(ROOT)!r}];"
-        "sys.meta_path = [finder for finder in sys.meta_path if 'editable' not in repr(finder)];"
-        "assert importlib.util.find_spec('tasks') is None;"
-        "import mlflow;"
-        f"mlflow.set_tracking_uri({client.tracking_uri!r});"
-        f"model = mlflow.pyfunc.load_model({run.model_uri!r});"
-        "print(model.predict(model.input_example).shape)"
-    )
-    answer = subprocess.run(
-        [sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert answer.stdout.strip() == "(3, 3)", answer.stderr
-
-
-def test_nothing_pickled_is_logged(
-    iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    run = train(iris, TrainConfig(algorithm="random_forest"), store, client, tmp_path / "work")
-    folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=run.model_uri, dst_path=str(tmp_path)))
-    names = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert {"bundle.json", "model.skops", "pyfunc_model.py", "trainyard.zip"} <= names
-    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".joblib"))]
 
 
 def test_an_error_closes_the_run_as_failed_and_the_retry_takes_it_up(
@@ -272,81 +186,6 @@ def test_the_same_seed_gives_the_same_metrics_and_bundle(
         for run in runs
     ]
     assert found[0].metrics == found[1].metrics
-
-
-def test_an_evaluation_is_kept_beside_its_run(
-    iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    run = train(iris, TrainConfig(algorithm="logistic_regression"), store, client, tmp_path / "work")
-    ref = evaluate_and_record(run.run_id, run.model_uri, iris, "test", store, client, tmp_path)
-    assert ref.rows == 40
-    assert ref.metrics["accuracy"] >= 0.93
-    assert client.get_run(run.run_id).data.metrics["test_accuracy"] == ref.metrics["accuracy"]
-
-    evaluation = load_evaluation(client, ref)
-    assert np.sum(evaluation.confusion) == 40
-    assert [row.name for row in evaluation.per_class] == list(SPECIES)
-    assert evaluation.interval[0] <= ref.metrics["accuracy"] <= evaluation.interval[1]
-    assert evaluation.costs.parameters == 15
-    assert evaluation.costs.bundle_size_bytes > 100
-    assert evaluation.costs.latency_p50_ms > 0
-    assert evaluation.costs.fit_time_s is not None
-
-    rows = load_predictions(client, ref)
-    raw = read_raw_rows(store, iris, "test")
-    bundle = Bundle.load(download_bundle(client, run.model_uri, tmp_path))
-    assert rows["id"].tolist() == raw.ids
-    np.testing.assert_array_equal(np.stack(rows["scores"].to_list()), bundle.predict_table(raw.table))
-    assert (rows["prediction"] == rows["label"]).mean() == ref.metrics["accuracy"]
-    with pytest.raises(Damaged, match="not the one"):
-        load_evaluation(client, ref.model_copy(update={"digest": "0" * 64}))
-
-
-def test_another_datasets_evaluation_leaves_the_runs_own_alone(
-    iris: DatasetRef, store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    run = train(iris, TrainConfig(algorithm="logistic_regression"), store, client, tmp_path / "work")
-    own = evaluate_and_record(run.run_id, run.model_uri, iris, "test", store, client, tmp_path)
-    frame, labels = iris_rows()
-    # The same flowers with their classes in another order: names count, not numbers.
-    swapped = frame.assign(label=2 - labels)
-    other = store_table(store, "swapped", {"test": swapped}, Problem.TABLE_CLASSIFICATION, SPECIES[::-1])
-    ref = evaluate_and_record(run.run_id, run.model_uri, other, "test", store, client, tmp_path)
-    assert ref.metrics["accuracy"] > 0.9
-    assert ref.uri != own.uri
-    again = evaluate_and_record(
-        run.run_id, run.model_uri, iris, "test", store, client, tmp_path, as_the_runs_own=False
-    )
-    assert again.metrics == own.metrics
-    assert again.uri != own.uri
-    assert load_evaluation(client, own).metrics == own.metrics
-    assert client.get_run(run.run_id).data.metrics["test_accuracy"] == own.metrics["accuracy"]
-
-    strange = store_table(
-        store, "strange", {"test": frame.assign(label=labels)}, Problem.TABLE_CLASSIFICATION,
-        ("setosa", "tulip", "virginica"),
-    )  # fmt: skip
-    with pytest.raises(InvalidData, match="does not know: tulip"):
-        evaluate_and_record(run.run_id, run.model_uri, strange, "test", store, client, tmp_path)
-
-
-def test_regression_is_evaluated_in_the_labels_units(
-    store: DatasetStore, client: MlflowClient, tmp_path: Path
-) -> None:
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame({"a": random.normal(size=300), "b": random.normal(size=300)})
-    frame["label"] = 500 + 100 * frame.a + random.normal(size=300)
-    parts = {"train": frame[:200], "validation": frame[200:240], "test": frame[240:]}
-    ref = store_table(store, "prices", parts, Problem.TABLE_REGRESSION)
-    run = train(ref, TrainConfig(algorithm="linear_regression"), store, client, tmp_path / "work")
-    found = evaluate_and_record(run.run_id, run.model_uri, ref, "test", store, client, tmp_path)
-    assert found.metrics["rmse"] < 3
-    assert found.metrics["r2"] > 0.99
-    evaluation = load_evaluation(client, found)
-    assert len(evaluation.true_values) == len(evaluation.predicted_values) == 60
-    assert evaluation.confusion == []
-    model = mlflow.pyfunc.load_model(run.model_uri)
-    assert model.predict(frame[["a", "b"]]).shape == (300,)
 
 
 def test_many_runs_may_be_the_first_to_name_a_dataset(client: MlflowClient, iris: DatasetRef) -> None:
