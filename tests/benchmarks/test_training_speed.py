@@ -33,7 +33,7 @@ EQUAL_ACCURACY = 0.02
 
 def order_of(folder: Path, rows: int, side_px: int, epochs: int, batch_size: int) -> Order:
     """The same rows as arrays in a file and as a version in a store."""
-    train, train_labels = scenes(max(batch_size, int(rows * SHARE)), side_px)
+    train, train_labels = scenes(max(batch_size, int(rows * SHARE) // batch_size * batch_size), side_px)
     test, test_labels = scenes(TEST_ROWS, side_px, first=1_000_000)
     np.savez(
         folder / "arrays.npz", train=train, train_labels=train_labels, test=test, test_labels=test_labels
@@ -79,10 +79,11 @@ def show(what: str, ratios: list[float], least: float) -> float:
 @pytest.mark.parametrize(
     ("side_px", "rows", "epochs", "batch_size", "least"),
     [
-        pytest.param(150, 1_500, 4, 64, 2.0, id="150px"),
-        pytest.param(28, 12_000, 4, 64, 2.0, id="28px"),
+        # Full batches: ours leaves an incomplete one for another epoch, the others take it as a step.
+        pytest.param(150, 1_536, 4, 64, 2.0, id="150px"),
+        pytest.param(28, 12_032, 4, 64, 2.0, id="28px"),
         # Trainer's own default, a size at which steps are mostly overhead on every side: for information.
-        pytest.param(28, 12_000, 4, 8, 1.0, id="28px-in-eights"),
+        pytest.param(28, 12_032, 4, 8, 1.0, id="28px-in-eights"),
     ],
 )
 def test_images_a_second(
@@ -103,7 +104,7 @@ def test_images_a_second(
     assert min(medians.values()) >= least, medians
 
 
-@pytest.mark.parametrize(("side_px", "rows", "epochs"), [(150, 1_500, 3), (28, 12_000, 4)])
+@pytest.mark.parametrize(("side_px", "rows", "epochs"), [(150, 1_536, 3), (28, 12_032, 4)])
 def test_the_store_is_as_fast_as_memory(side_px: int, rows: int, epochs: int, tmp_path: Path) -> None:
     order = order_of(tmp_path, rows, side_px, epochs, batch_size=64)
     outcomes = in_turn(order, ("ours-store", "ours-memory"))
