@@ -108,7 +108,7 @@ def settings_of(order: Order) -> dict[str, Any]:
 
 
 def ours(order: Order, arrays: dict[str, np.ndarray], from_store: bool) -> Outcome:
-    """Our loop with its defaults: bfloat16 where it is fast, channels last, one cycle, checkpoints."""
+    """Our loop with its defaults: bfloat16 where it is fast, channels last, linear schedule, checkpoints."""
     # What is imported at the first read and fit is imported before the clock starts.
     import pandas  # noqa: F401
     import pyarrow.dataset  # noqa: F401

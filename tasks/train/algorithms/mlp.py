@@ -21,7 +21,7 @@ class MlpHyperparameters(NetworkHyperparameters):
 
     batch_size_per_rank: BatchSize = 32
     learning_rate: float = Field(
-        default=1e-2, gt=0, le=10, description="Highest learning rate of the one-cycle schedule."
+        default=1e-2, gt=0, le=10, description="Highest learning rate of the schedule."
     )
     hidden_width: int = Field(default=64, ge=1, le=8192, description="Units of each hidden layer.")
     hidden_layers: int = Field(default=2, ge=1, le=16, description="Hidden layers.")

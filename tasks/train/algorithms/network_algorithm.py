@@ -59,10 +59,10 @@ class NetworkHyperparameters(AlgorithmSettings):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd; adamw has its own.")
     weight_decay: WeightDecay = 0.01
     schedule: Literal["one_cycle", "cosine", "linear", "step", "constant"] = Field(
-        default="one_cycle", description="Course of the learning rate after the warm-up."
+        default="linear", description="Course of the learning rate after the warm-up."
     )
     warmup_percent: float = Field(
-        default=20.0, ge=0, le=90, description="Share of the steps in which the learning rate rises."
+        default=10.0, ge=0, le=90, description="Share of the steps in which the learning rate rises."
     )
     gradient_clip_norm: GradientClipNorm = None
     class_weights: ClassWeights = "none"
