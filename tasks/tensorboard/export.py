@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,9 @@ class Export:
                 continue
             history = self._client.get_metric_history(run.info.run_id, metric.key)
             points = sorted((point.timestamp / 1000, point.step, point.value) for point in history)
-            file.scalars(metric.key, points[known.points.get(metric.key, 0) :])
+            new = points[known.points.get(metric.key, 0) :]
+            # Epochs of a killed training may reach MLflow after later ones: lines would run backwards.
+            file.scalars(metric.key, sorted(new, key=itemgetter(1)))
             known.points[metric.key] = len(points)
             known.latest[metric.key] = last
         file.flush()

@@ -100,6 +100,15 @@ def test_histories_become_event_files_and_go_on_while_a_run_does(
     assert not export.update()
 
 
+def test_epochs_that_were_recorded_late_stand_in_their_order(client: MlflowClient, tmp_path: Path) -> None:
+    run_id = _run(client, "late", "taken up again", 0, "RUNNING")
+    for timestamp, step in ((1_000, 1), (2_000, 3), (3_000, 2)):
+        client.log_metric(run_id, "train_loss", 1 / step, timestamp=timestamp, step=step)
+    Export(client, tmp_path / "logs", [run_id]).update()
+    [folder] = (tmp_path / "logs").iterdir()
+    assert [step for step, _ in _scalars(folder)["loss/train"]] == [1, 2, 3]
+
+
 def test_event_files_of_own_code_are_shown(client: MlflowClient, tmp_path: Path) -> None:
     run_id = _run(client, "own code", "mine", 1)
     own = EventFile(tmp_path / "written" / "train")
