@@ -81,6 +81,23 @@ def test_pytorch_with_tensorboard_and_onnx(train: Train, squares: DatasetRef, st
     assert np.allclose(small.sum(axis=1), 1, atol=1e-5)
 
 
+def test_an_export_to_onnx_with_torchs_own_defaults(
+    train: Train, squares: DatasetRef, script: Callable[..., OwnCode]
+) -> None:
+    own = script(
+        """
+import os, torch
+torch.manual_seed(0)
+network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16 * 16, 3)).eval()
+path = os.path.join(os.environ["EM_MODEL_DIR"], "model.onnx")
+torch.onnx.export(network, (torch.zeros(1, 3, 16, 16),), path)
+"""
+    )
+    fit = train(own, squares)
+    assert fit.bundle is not None, fit.note
+    assert fit.bundle.description.model.format == "onnx"
+
+
 def test_transformers_trainer_and_its_processor(train: Train, squares: DatasetRef) -> None:
     own = OwnCode(source=str(ASSETS / "image_transformers"))
     fit = train(
