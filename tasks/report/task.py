@@ -110,6 +110,7 @@ def report_training(run: RunRef, site: str = "local") -> None:
     """Publish how a training went: scores, settings and learning curves."""
     from tasks.report import training
     from tasks.report.learning_curves import learning_curves
+    from tasks.train.cross_validation import recorded
 
     server = cast(MlflowServer, MlflowServer.load(site))
     client = server.client()
@@ -118,11 +119,13 @@ def report_training(run: RunRef, site: str = "local") -> None:
     curves = training.curves(client, found)
     if max((len(points) for splits in curves.values() for points in splits.values()), default=0) > 1:
         best = training.kept_epoch(found.data.metrics)
-        card = learning_curves(curves, best_epoch=best, detail=f"{run.algorithm} on {run.dataset.name}")
+        rows = ", fit on all rows" if "folds" in found.data.params else ""
+        detail = f"{run.algorithm} on {run.dataset.name}{rows}"
+        card = learning_curves(curves, best_epoch=best, detail=detail)
         _drop_earlier("learning-curves", site)
         _publish(card, "learning-curves", f"Learning curves of {run.algorithm} on {run.dataset}", site)
     create_markdown_artifact(
-        training.render(found, address),
+        training.render(found, address, recorded(client, found)),
         key="training-summary",
         description=f"Training of {run.algorithm} on {run.dataset}",
     )

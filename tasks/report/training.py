@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tasks.markdown import cell, link, number, table
 from tasks.refs import Problem
 from tasks.report.learning_curves import Points
+from tasks.train.cross_validation import CrossValidated
 from tasks.train.scores import headline
 from tasks.train.system_metrics import PREFIX as SYSTEM_PREFIX
 from tasks.train.tags import ENDED_TAG, NOT_SERVED_TAG
@@ -60,26 +61,29 @@ def kept_epoch(metrics: Mapping[str, float]) -> int | None:
 
 
 def best_scores(metrics: Mapping[str, float], problem: Problem) -> dict[str, dict[str, float]]:
-    """Scores of the kept model while it was trained, by split, under the names that evaluations use."""
+    """Scores of the kept model while it was trained, by split, under the names that evaluations use.
+
+    Of a cross-validated one the folds' means stand for validation rows, which it has none of.
+    """
     decides, _ = headline(problem)
     names = {decides: decides} | ({"loss": "log_loss"} if problem.is_classification else {})
-    return {
+    keys = {split: f"best_{split}_{{}}" for split in SPLITS} | {"folds (mean)": "cv_validation_{}_mean"}
+    found = {
         split: {
-            shown: metrics[f"best_{split}_{name}"]
-            for name, shown in names.items()
-            if f"best_{split}_{name}" in metrics
+            shown: metrics[key.format(name)] for name, shown in names.items() if key.format(name) in metrics
         }
-        for split in SPLITS
-        if any(f"best_{split}_{name}" in metrics for name in names)
+        for split, key in keys.items()
     }
+    return {split: scores for split, scores in found.items() if scores}
 
 
-def render(run: Run, address: str) -> str:
+def render(run: Run, address: str, folds: Mapping[str, CrossValidated] | None = None) -> str:
     """The training as Markdown: how it went, and what it was told.
 
     Args:
         run: The finished MLflow run.
         address: Its page.
+        folds: Its cross-validation by metric, if there was one.
     """
     metrics, params = run.data.metrics, run.data.params
     kept = sorted(name for name in metrics if name.startswith(("best_train", "best_validation")))
@@ -88,11 +92,15 @@ def render(run: Run, address: str) -> str:
     facts: list[list[object]] = [["data", cell(params.get("dataset", "-"))]]
     if "train_rows" in params:
         validation = params.get("validation_rows", "0")
-        facts.append(["rows", f"{params['train_rows']} to train on, {validation} to validate"])
+        rows = f"{params['train_rows']} to train on, {validation} to validate"
+        if "folds" in params:
+            rows = f"{params['train_rows']}, each validated once, in {cell(params['folds'])} folds"
+        facts.append(["rows", rows])
     if "fit_time_s" in metrics:
         facts.append(["fit time", f"{metrics['fit_time_s']:.1f} s"])
-    if kept:
-        facts.append(["epochs", f"{metrics.get('epochs', 0):.0f}, kept {metrics.get('best_epoch', 0):.0f}"])
+    epochs = metrics.get("epochs", 0)
+    if kept and (epochs > 1 or "epochs" in params):  # one call of a library has none to count
+        facts.append(["epochs", f"{epochs:.0f}, kept {metrics.get('best_epoch', 0):.0f}"])
     facts.append(["ended", cell(run.data.tags.get(ENDED_TAG, run.info.status.lower()))])
     if "parameters" in metrics:
         facts.append(["parameters", number(int(metrics["parameters"]))])
@@ -106,7 +114,25 @@ def render(run: Run, address: str) -> str:
         table(["", ""], facts),
         ("## Scores of the kept model" if kept else "## Metrics, as last told") if scores else "",
         table(["score", "value"], scores, right=["value"]) if scores else "",
+        _folds(folds) if folds else "",
         "## Hyperparameters",
         table(["name", "value"], settings),
     ]
     return "\n\n".join(filter(None, parts))
+
+
+def _folds(folds: Mapping[str, CrossValidated]) -> str:
+    """The folds' scores, each on the rows that its fit left out."""
+    numbers = sorted({fold for scores in folds.values() for fold in scores.folds})
+    head = ["score", "mean", "deviation", *(f"fold {fold}" for fold in numbers)]
+    lines = [
+        [
+            cell(name.replace("_", " ")),
+            f"**{number(scores.mean)}**",
+            f"± {number(scores.deviation)}",
+            *(number(scores.folds.get(fold)) for fold in numbers),
+        ]
+        for name, scores in folds.items()
+    ]
+    about = "Scores of the fits that left a fold out, on that fold; the kept model learned from all rows."
+    return f"## Cross-validation\n\n{about}\n\n" + table(head, lines, right=head[1:])

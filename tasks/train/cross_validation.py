@@ -9,12 +9,15 @@ which flatters the figure a little.
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import shutil
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.train.algorithms.algorithm import (
     Algorithm,
@@ -24,6 +27,10 @@ from tasks.train.algorithms.algorithm import (
     Metrics,
     TrainingData,
 )
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 FIT, FITS, FIT_EPOCH = "fit", "fits", "fit_epoch"
 """What a report says besides, where there are several fits: which one, from 1, of how many, and its epoch."""
@@ -57,6 +64,62 @@ class FoldScores:
                 found[f"cv_{name}_mean"] = statistics.fmean(values)
                 found[f"cv_{name}_std"] = statistics.stdev(values)
         return found
+
+
+@dataclass(frozen=True)
+class CrossValidated:
+    """A metric as a training recorded it.
+
+    Attributes:
+        mean: Of the folds.
+        deviation: Of a sample.
+        folds: The value of each fold, by its number from 1.
+    """
+
+    mean: float
+    deviation: float
+    folds: dict[int, float]
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{value:.4f}" for value in self.folds.values())
+        return f"{self.mean:.4f} ± {self.deviation:.4f} (folds: {each})"
+
+
+def recorded(client: MlflowClient, run: Run) -> dict[str, CrossValidated]:
+    """What a run says of its cross-validation, by metric such as `accuracy`; empty where it had none."""
+    metrics, found = run.data.metrics, {}
+    for key in sorted(metrics):
+        named = re.fullmatch(r"cv_validation_(.+)_mean", key)
+        if named is None or "folds" not in run.data.params:
+            continue
+        name = named[1]
+        history = client.get_metric_history(run.info.run_id, f"fold_validation_{name}")
+        found[name] = CrossValidated(
+            mean=metrics[key],
+            deviation=metrics.get(f"cv_validation_{name}_std", math.nan),
+            folds=dict(sorted((point.step, point.value) for point in history)),
+        )
+    return found
+
+
+def place_of(standing: Metrics, epoch: int, epochs: int) -> str:
+    """How far a fit is, in words: `Fold 3 of 5, epoch 2 of 10`; fits of one step have no epochs to count.
+
+    Args:
+        standing: Metrics of the last report, which say which fit it was.
+        epoch: Reports so far, those of all fits together.
+        epochs: Reports that there will be at most.
+    """
+    fits = int(standing.get(FITS, 1))
+    each = epochs // fits
+    words = []
+    if fits > 1:
+        fit = int(standing[FIT])
+        words.append("all rows" if fit == fits else f"fold {fit} of {fits - 1}")
+    if each > 1:
+        words.append(f"epoch {standing.get(FIT_EPOCH, epoch):.0f} of {each}")
+    said = ", ".join(words) or "fitted"
+    return said[:1].upper() + said[1:]
 
 
 def cross_validate(

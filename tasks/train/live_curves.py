@@ -28,7 +28,7 @@ Points = list[tuple[float, float]]
 
 
 def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str = "") -> str:
-    """Draw a panel a quantity, and in it a line a split; of a cross-validation one a fold, the last strong.
+    """Draw a panel a quantity, in it a line a split; of a cross-validation a fold each, earlier ones faint.
 
     Args:
         epochs: Finished epochs with their metrics.
@@ -37,7 +37,7 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
         detail: What is trained.
 
     Returns:
-        SVG; empty before two epochs are there to be joined by a line.
+        SVG; empty before two epochs of a fit are there to be joined by a line.
     """
     panels = {quantity: _curves(epochs, quantity) for quantity in QUANTITIES}
     shown = {quantity: curves for quantity, curves in panels.items() if curves}
@@ -47,7 +47,7 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
         panels = {name: curves for name, curves in (shown | own).items() if _has_line(curves)}
         shown = {name: panels[name] for name in [name for name in panels if name in shown] or panels}
         shown = dict(islice(shown.items(), _MOST_OWN))
-    if not shown or len(epochs) < 2:
+    if not any(map(_has_line, shown.values())):
         return ""
     latest = epochs[-1][1]
     fits = int(latest.get(FITS, 1))
@@ -56,7 +56,8 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
     if planned:
         heading = f"Learning curves after {latest.get(FIT_EPOCH, epochs[-1][0]):.0f} of {each} epochs"
     if fits > 1:
-        heading += ", all rows" if latest[FIT] == fits else f", fold {latest[FIT]:.0f} of {fits - 1}"
+        fold = f"fold {latest[FIT]:.0f} of {fits - 1}"
+        heading += ", " + ("all rows (faint: the folds)" if latest[FIT] == fits else fold)
     width = _WIDTH * len(shown)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT + 34}" width="{width}" '
@@ -73,7 +74,8 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
 
 
 def _curves(epochs: Sequence[tuple[int, Metrics]], quantity: str) -> dict[str, list[Points]]:
-    """The lines of each split that has any, a line a fit."""
+    """The lines of each split that has any, a line a fit; the last is the running one, and may be empty."""
+    running = epochs[-1][1].get(FIT, 1) if epochs else 1
     curves: dict[str, list[Points]] = {}
     for split in COLOURS:
         lines: dict[float, Points] = {}
@@ -82,6 +84,7 @@ def _curves(epochs: Sequence[tuple[int, Metrics]], quantity: str) -> dict[str, l
             if math.isfinite(value):
                 lines.setdefault(metrics.get(FIT, 1), []).append((metrics.get(FIT_EPOCH, epoch), value))
         if lines:
+            lines.setdefault(running, [])
             curves[split] = list(lines.values())
     return curves
 
@@ -127,17 +130,17 @@ def _panel(quantity: str, curves: dict[str, list[Points]], planned: int) -> str:
     )
     for place, (split, lines) in enumerate(curves.items()):
         colour = COLOURS.get(split, COLOURS["train"])
-        for points in lines:
+        for points in filter(None, lines):
             line = " ".join(f"{across(epoch):.1f},{down(value):.1f}" for epoch, value in points)
             strength = "" if points is lines[-1] else f' stroke-opacity="{_EARLIER}"'
             parts.append(
                 f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2" '
                 f'stroke-linejoin="round"{strength}/>'
             )
-        epoch, value = lines[-1][-1]
         x = _WIDTH - _RIGHT - 170 + 85 * place
+        for epoch, value in lines[-1][-1:]:
+            parts.append(f'<circle cx="{across(epoch):.1f}" cy="{down(value):.1f}" r="3" fill="{colour}"/>')
         parts.append(
-            f'<circle cx="{across(epoch):.1f}" cy="{down(value):.1f}" r="3" fill="{colour}"/>'
             f'<line x1="{x}" x2="{x + 16}" y1="16" y2="16" stroke="{colour}" stroke-width="2"/>'
             f'<text x="{x + 20}" y="20" fill="{_INK}">{split}</text>'
         )

@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
+from tasks.train.cross_validation import place_of
 from tasks.train.live import Standing
 from tasks.train.live_curves import live_curves
 
@@ -36,6 +37,7 @@ class Progress:
     def __init__(self, docs: DocsSite, detail: str) -> None:
         self.log = get_run_logger()
         self._detail = detail
+        self._said = ""
         self._docs = docs
         self._picture = f"pictures/live-{uuid4().hex}.svg"
         self._drawn: UUID | None = None
@@ -52,11 +54,14 @@ class Progress:
         scores = {k: v for k, v in standing.metrics.items() if k.startswith(("train_", "validation_"))}
         known = standing.epochs > 0  # of own code only the steps are known, and its output is in the log
         said = (scores or dict(list(standing.metrics.items())[:_MOST_SAID])).items()
-        line = f"Epoch {standing.epoch} of {standing.epochs}" if known else f"Step {standing.epoch}"
+        line = f"Step {standing.epoch}"
+        if known:
+            line = place_of(standing.metrics, standing.epoch, standing.epochs)
         if said:
             line += ": " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in said)
-        if known:
+        if known and line != self._said:  # the last standing is shown once more, as the one that ended
             self.log.info(line)
+            self._said = line
         share = standing.epoch / standing.epochs if known else 0.0
         if standing.finished:  # it may have ended early
             share = 1.0

@@ -72,6 +72,7 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
     it keeps the best model so far. While the same training runs elsewhere on this host, it waits for
     that one, and takes its result.
     """
+    from tasks.train.cross_validation import recorded
     from tasks.train.train import earlier_run, train
 
     log, keep = get_run_logger(), bool(config.checkpoint_folder)
@@ -121,6 +122,8 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
         except (InvalidSettings, InvalidData):  # another try with the same would end alike
             drop(folder, keep_checkpoints=keep)
             raise
+        for name, scores in recorded(client, client.get_run(run.run_id)).items():
+            log.info("Cross-validation, %s: %s", name.replace("_", " "), scores)
         if config.output and run.model_uri:
             _write_output(run, config, site)
         elif config.output:

@@ -52,9 +52,10 @@ class ListConfig(Settings):
         max_length=200,
         description="Only trainings with this text in name, algorithm, dataset or tags.",
     )
-    sort: Literal["newest", "oldest", "best", "name", "duration"] = Field(
+    sort: Literal["newest", "oldest", "best", "validation", "name", "duration"] = Field(
         default="newest",
-        description="Order; best: highest score first, or lowest error; duration: longest first.",
+        description="Order; best: highest score first, or lowest error, by the test rows or else the "
+        "validation rows; validation: by these alone; duration: longest first.",
     )
     limit: int = Field(default=100, ge=1, le=1_000, description="Longest list to show.")
 

@@ -56,7 +56,8 @@ class Training:
     Attributes:
         id: Its MLflow run, or its flow run before there is one.
         test: Headline metric on the test rows; None where it was not evaluated.
-        validation: The same of the kept model on the validation rows.
+        validation: The same of the kept model on the validation rows; the folds' mean, where it was
+            cross-validated.
         started: When it began, in seconds since the epoch; for one that has not, when it is due.
         detail: Why it failed, or that it is somebody else's result.
     """
@@ -145,7 +146,8 @@ def chosen(trainings: Sequence[Training], config: ListConfig) -> list[Training]:
         "oldest": lambda one: one.started,
         "name": lambda one: (one.name, -one.started),
         "duration": lambda one: -(one.duration_s or 0),
-        "best": _rank,
+        "best": lambda one: _rank(one, one.validation if one.test is None else one.test),
+        "validation": lambda one: _rank(one, one.validation),
     }
     return sorted(kept, key=orders[config.sort])[: config.limit]
 
@@ -169,7 +171,7 @@ def _of_run(
         run.status,
         tag,
     )
-    ended = run.ended_ms if run.ended_ms else (now * 1000 if word == "running" else None)
+    ended = now * 1000 if word == "running" else run.ended_ms
     tags = flow_run.tags if flow_run else ()
     detail = value_of(tags, SET_TAG)
     if word == "failed":
@@ -244,7 +246,9 @@ def _scores(run: RunFacts) -> tuple[str, bool, float | None, float | None]:
         metric, higher = headline(run.dataset_ref().problem)
     except NotFound:
         return "", True, None, None
-    return metric, higher, run.metrics.get(f"best_validation_{metric}"), run.metrics.get(f"test_{metric}")
+    folds = run.metrics.get(f"cv_validation_{metric}_mean")
+    validation = run.metrics.get(f"best_validation_{metric}", folds)
+    return metric, higher, validation, run.metrics.get(f"test_{metric}")
 
 
 def _fits(one: Training, config: ListConfig) -> bool:
@@ -262,9 +266,8 @@ def _fits(one: Training, config: ListConfig) -> bool:
     return config.text.lower() in one.words
 
 
-def _rank(one: Training) -> tuple[str, float, float]:
-    """Best first within each metric: by the test rows, or else by the validation rows."""
-    score = one.test if one.test is not None else one.validation
+def _rank(one: Training, score: float | None) -> tuple[str, float, float]:
+    """Best first within each metric; without a score last."""
     if score is None:
         return ("~", 0.0, -one.started)
     return (one.metric, -score if one.higher_is_better else score, -one.started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from sklearn.datasets import load_breast_cancer
 from tasks.data.config import PreprocessConfig
 from tasks.data.preparation.preprocess import preprocess
 from tasks.data.storage.store import DatasetStore
+from tasks.markdown import number
 from tasks.refs import DatasetRef, Problem
+from tasks.report import training
 from tasks.train import algorithms
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, Metrics, TrainingData
 from tasks.train.config import TrainConfig
-from tasks.train.cross_validation import cross_validate
+from tasks.train.cross_validation import cross_validate, place_of, recorded
 from tasks.train.train import train
 from tasks.train.training_data import folds_of, read_training_data
+from tasks.trainings.config import ListConfig
+from tasks.trainings.listing import chosen, joined
+from tasks.trainings.records import read
 from tests.helpers.serving_stack import MlflowProcess
 from tests.helpers.stored_datasets import store_table
 
@@ -68,9 +74,43 @@ def test_folds_are_scored_apart_and_the_model_learns_from_all_rows(
     assert metrics["cv_validation_accuracy_mean"] == pytest.approx(statistics.fmean(values))
     assert metrics["cv_validation_accuracy_std"] == pytest.approx(statistics.stdev(values))
     assert metrics["cv_validation_accuracy_mean"] > 0.85
+    _is_told_on_the_pages(client, run.run_id, values)
     rounds = [point.value for point in client.get_metric_history(run.run_id, "train_loss")]
     assert 1 <= len(rounds) <= 40
     assert [epoch / epochs for epoch, epochs in heard] == sorted(epoch / epochs for epoch, epochs in heard)
+
+
+def _is_told_on_the_pages(client: MlflowClient, run_id: str, values: list[float]) -> None:
+    run = client.get_run(run_id)
+    mean = run.data.metrics["cv_validation_accuracy_mean"]
+    deviation = run.data.metrics["cv_validation_accuracy_std"]
+    folds = recorded(client, run)
+    assert str(folds["accuracy"]).startswith(f"{mean:.4f} ± {deviation:.4f} (folds: {values[0]:.4f}, ")
+    page = training.render(run, "http://127.0.0.1:5000/x", folds)
+    each = " | ".join(number(value) for value in values)
+    assert f"| accuracy | **{number(mean)}** | ± {number(deviation)} | {each} |" in page
+    assert f"each validated once, in {FOLDS} folds" in page
+    scores = training.best_scores(run.data.metrics, Problem.TABLE_CLASSIFICATION)
+    assert scores["folds (mean)"]["accuracy"] == mean
+    listed = joined([read(client, run_id)], {}, (), (), "http://127.0.0.1:5000", 0.0)
+    assert listed[0].validation == mean
+    worse = replace(listed[0], id="worse", validation=mean / 2, test=1.0)
+    ranked = chosen([worse, *listed], ListConfig(sort="validation"))
+    assert [one.id for one in ranked] == [run_id, "worse"]
+
+
+@pytest.mark.parametrize(
+    ("told", "epoch", "epochs", "line"),
+    [
+        ({}, 3, 9, "Epoch 3 of 9"),
+        ({}, 1, 1, "Fitted"),
+        ({"fit": 3, "fits": 6, "fit_epoch": 1}, 3, 6, "Fold 3 of 5"),
+        ({"fit": 6, "fits": 6, "fit_epoch": 1}, 6, 6, "All rows"),
+        ({"fit": 2, "fits": 6, "fit_epoch": 4}, 14, 60, "Fold 2 of 5, epoch 4 of 10"),
+    ],
+)
+def test_fits_of_one_step_count_no_epochs(told: Metrics, epoch: int, epochs: int, line: str) -> None:
+    assert place_of(told, epoch, epochs) == line
 
 
 def test_a_finished_fold_is_not_fitted_again(

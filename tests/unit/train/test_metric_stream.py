@@ -296,3 +296,21 @@ def test_folds_have_a_line_each_and_the_running_one_stands_out() -> None:
     assert ["stroke-opacity" in line.attrib for line in lines] == [True, False, True, False]
     starts = {line.attrib["points"].split(",")[0] for line in lines}
     assert len(starts) == 1  # each fold begins at its first epoch
+
+    whole = share(context, 3, 4, 0.0).report  # no fold is left out: no validation
+    for epoch in (1, 2, 3):
+        whole(epoch, 5, {"train_loss": 1 / epoch})
+    root = ET.fromstring(live_curves(told, 20))
+    assert "after 3 of 5 epochs, all rows" in "".join(root.itertext())
+    lines = [line for line in root.iter() if line.tag.endswith("polyline")]
+    assert ["stroke-opacity" in line.attrib for line in lines] == [True, True, False, True, True]
+    assert sum(one.tag.endswith("circle") for one in root.iter()) == 1
+
+
+def test_folds_that_are_one_call_have_no_curves() -> None:
+    told: list[tuple[int, Metrics]] = []
+    context = FitContext(report=lambda epoch, epochs, metrics: told.append((epoch, metrics)))
+    for fold in range(6):
+        share(context, fold, 6, 0.0).report(1, 1, {"train_loss": 0.1, "validation_loss": 0.2})
+    assert len(told) == 6
+    assert live_curves(told, 6) == ""
