@@ -227,8 +227,6 @@ def _run(
     with opened(own, access) as code:
         script = read_script(code, own.entry_point)
         code.copy_to(folders.source)
-    if script.text is not None:
-        (folders.source / script.path).write_text(script.text)
     datasets = _lay_out_datasets(own, ref, store, folders)
     if identity:
         require_unchanged(own, store, access, identity)
@@ -244,7 +242,7 @@ def _run(
         log(f"Starting {own.entry_point}, {time.monotonic() - began:.1f} s after its files were asked for")
         return run(
             Program(
-                command=[str(python), str(folders.source / script.path), *arguments(hyperparameters)],
+                command=[str(python), *script.command(folders.source), *arguments(hyperparameters)],
                 environment=environment(
                     own, hyperparameters, folders, datasets, own.entry_point, python, context.seed,
                     context.threads, context.gpus, start, mlflow,

@@ -1,22 +1,21 @@
-"""The script before it runs: its syntax, what it imports, and notebooks as scripts."""
+"""The entry point before it runs: its syntax, and what it imports."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
 import json
-import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from tasks.errors import InvalidData
+from tasks.train.own_code import run_notebook
 from tasks.train.own_code.source import Code
 
 REQUIREMENTS = "requirements.txt"
 _LONGEST_SCRIPT = 10_000_000
-_MAGIC = re.compile(r"^\s*[%!?]|^\s*[\w., ]+=\s*[%!]|\?{1,2}\s*$")
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,20 @@ class Script:
     """The entry point, checked.
 
     Attributes:
-        path: Where it lies in the source; the .py file that is run.
-        text: Its content: of a notebook, the script made of it; None where the file is run as it is.
+        path: Where it lies in the source.
         imports: What it and the files that it imports need from elsewhere.
         requirements: Content of requirements.txt; None where there is none.
     """
 
     path: str
-    text: str | None
     imports: tuple[Import, ...]
     requirements: bytes | None
+
+    def command(self, folder: Path) -> list[str]:
+        """What Python is to run, where the copy of the source lies in a folder."""
+        if self.path.endswith(".ipynb"):
+            return ["-P", run_notebook.__file__, str(folder / self.path)]
+        return [str(folder / self.path)]
 
 
 def read_script(code: Code, entry_point: str) -> Script:
@@ -56,16 +59,14 @@ def read_script(code: Code, entry_point: str) -> Script:
         InvalidData: A file is not Python, or the notebook is none.
     """
     content = _read(code, entry_point)
-    text = None
-    path = entry_point
     if entry_point.endswith(".ipynb"):
-        text = script_of_notebook(content, entry_point)
-        content = text.encode()
-        path = str(PurePosixPath(entry_point).with_suffix(".trainyard.py"))
-    imports = tuple(_imports(code, content, path))
+        trees, written = _cells(content, entry_point), _written(content)
+    else:
+        trees, written = [_parsed(content, entry_point)], set()
+    imports = tuple(_imports(code, trees, entry_point, written))
     root = next((name for name in code.paths if name == REQUIREMENTS), None)
     requirements = _read(code, root) if root else None
-    return Script(path, text, imports, requirements if requirements and requirements.strip() else None)
+    return Script(entry_point, imports, requirements if requirements and requirements.strip() else None)
 
 
 def missing(imports: Iterable[Import]) -> list[Import]:
@@ -98,21 +99,18 @@ def refuse_missing(found: list[Import], has_requirements: bool) -> None:
     )
 
 
-def script_of_notebook(content: bytes, path: str) -> str:
-    """The code cells of a notebook as one script; magics of IPython and shell lines become comments.
+def _cells(content: bytes, path: str) -> list[ast.Module]:
+    """The code cells of a notebook, parsed.
 
     Raises:
         InvalidData: The file is no notebook, or not of Python.
     """
+    from IPython.core.inputtransformer2 import TransformerManager
+
     try:
-        notebook = json.loads(content)
-        cells = notebook["cells"]
-        language = notebook.get("metadata", {}).get("kernelspec", {}).get("language", "python")
-        sources = [
-            ("".join(cell["source"]) if isinstance(cell["source"], list) else str(cell["source"]))
-            for cell in cells
-            if cell["cell_type"] == "code"
-        ]
+        sources = run_notebook.code_cells(content)
+        metadata = json.loads(content).get("metadata", {})
+        language = str(metadata.get("kernelspec", {}).get("language", "python"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidData(
             "the notebook cannot be read",
@@ -122,27 +120,22 @@ def script_of_notebook(content: bytes, path: str) -> str:
         ) from error
     if language.lower() != "python":
         raise InvalidData(f"the notebook is in {language}", where=path, allowed="Python")
-    parts = []
+    trees = []
     for number, source in enumerate(sources, 1):
-        lines = source.splitlines()
-        if lines and lines[0].lstrip().startswith("%%"):
-            keeps = lines[0].split()[0] in ("%%time", "%%timeit", "%%capture")
-            lines = [f"# {lines[0]}", *(lines[1:] if keeps else (f"# {line}" for line in lines[1:]))]
-        parts.append(f"# In [{number}]")
-        parts += [_plain(line) for line in lines]
-    return "\n".join(parts) + "\n"
+        where = f"{path}, cell {number}"
+        try:
+            python = TransformerManager().transform_cell(source)
+        except SyntaxError:
+            python = source  # what is wrong with it is said below
+        trees.append(_parsed(python.encode(), where, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
+    return trees
 
 
-def _plain(line: str) -> str:
-    """A line without magics; `pass` keeps a block that held nothing else."""
-    if not _MAGIC.search(line) or line.lstrip().startswith("#"):
-        return line
-    try:
-        ast.parse(line.strip())  # a % or ? that Python itself has, as at the end of a text
-    except SyntaxError:
-        indent = line[: len(line) - len(line.lstrip())]
-        return f"{indent}pass  # {line.strip()}"
-    return line
+def _written(content: bytes) -> set[str]:
+    """Modules and packages that a notebook writes by %%writefile, relative to the folder of the code."""
+    firsts = (cell.lstrip().partition("\n")[0].split() for cell in run_notebook.code_cells(content))
+    paths = (words[-1].strip("\"'") for words in firsts if words[0] in ("%%writefile", "%%file"))
+    return {PurePosixPath(path).parts[0].removesuffix(".py") for path in paths if path.endswith(".py")}
 
 
 def _read(code: Code, path: str) -> bytes:
@@ -152,10 +145,12 @@ def _read(code: Code, path: str) -> bytes:
     return content
 
 
-def _parsed(content: bytes, path: str) -> ast.Module:
+def _parsed(content: bytes, path: str, flags: int = 0) -> ast.Module:
     try:
         tree = ast.parse(content, path)
-        compile(content, path, "exec", dont_inherit=True)  # what the grammar allows and Python does not
+        compile(
+            content, path, "exec", flags, dont_inherit=True
+        )  # what the grammar allows and Python does not
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         said = (getattr(error, "text", None) or "").strip()
@@ -169,8 +164,17 @@ def _parsed(content: bytes, path: str) -> ast.Module:
     return tree
 
 
-def _imports(code: Code, content: bytes, path: str) -> Iterator[Import]:
-    """Walk from the entry point through the files of the source; yields what comes from elsewhere."""
+def _imports(
+    code: Code, trees: Sequence[ast.Module], path: str, written: Collection[str]
+) -> Iterator[Import]:
+    """Walk from the entry point through the files of the source; yields what comes from elsewhere.
+
+    Args:
+        code: The source.
+        trees: The entry point, or its cells.
+        path: Of the entry point.
+        written: Modules that the entry point itself writes.
+    """
     there = set(code.paths)
     tops = {
         PurePosixPath(name).parts[0].removesuffix(".py") for name in there if name.endswith((".py", ".so"))
@@ -181,16 +185,18 @@ def _imports(code: Code, content: bytes, path: str) -> Iterator[Import]:
         for name in there
         if name.endswith(".py") and PurePosixPath(name).is_relative_to(root)
     }
-    waiting, seen, given = [(path, content)], {path}, set()
+    cells = path.endswith(".ipynb")
+    waiting = [(f"{path}, cell {n}" if cells else path, tree) for n, tree in enumerate(trees, 1)]
+    seen, given = {path}, set(written)
     while waiting:
-        file, text = waiting.pop()
-        for module, line in _always_imported(_parsed(text, file)):
+        file, tree = waiting.pop(0)
+        for module, line in _always_imported(tree):
             top = module.partition(".")[0]
             if top in tops:
                 for name in _files_of(module, root):
                     if name in there and name not in seen:
                         seen.add(name)
-                        waiting.append((name, _read(code, name)))
+                        waiting.append((name, _parsed(_read(code, name), name)))
             elif top and top not in sys.stdlib_module_names and top not in given:
                 given.add(top)
                 yield Import(top, f"{file}, line {line}")

@@ -11,6 +11,7 @@ import pytest
 
 from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
+from tasks.errors import InvalidData
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.bundle import Bundle
@@ -129,25 +130,80 @@ def test_a_killed_attempt_goes_on_from_its_checkpoint(
     assert any(line.startswith("going on from epoch") for line in said)
 
 
-def test_a_notebook_runs_as_a_script(train: Train, measures: DatasetRef, tmp_path: Path) -> None:
+@pytest.fixture
+def notebook(tmp_path: Path) -> Callable[..., OwnCode]:
+    """A notebook of these code cells, after a word in Markdown."""
     import nbformat
 
+    def write(*cells: str) -> OwnCode:
+        made = nbformat.v4.new_notebook(
+            cells=[
+                nbformat.v4.new_markdown_cell("# A training"),
+                *(nbformat.v4.new_code_cell(cell) for cell in cells),
+            ],
+            metadata={"kernelspec": {"language": "python", "name": "python3", "display_name": "Python 3"}},
+        )
+        folder = tmp_path / "notebooks"
+        folder.mkdir(exist_ok=True)
+        nbformat.write(made, folder / "explore.ipynb")
+        return OwnCode(source=str(folder), entry_point="explore.ipynb")
+
+    return write
+
+
+def test_a_notebook_means_what_it_does_in_jupyter(
+    train: Train, measures: DatasetRef, notebook: Callable[..., OwnCode]
+) -> None:
     script = (ASSETS / "table_lightgbm" / "train.py").read_text()
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_markdown_cell("# A training"),
-            nbformat.v4.new_code_cell("%matplotlib inline\n!pip install nothing-at-all\nfiles = !ls"),
-            nbformat.v4.new_code_cell("%%bash\nexit 1"),
-            nbformat.v4.new_code_cell("if 1:\n    %time x = 7 % 2\nprint('%d' % 7)"),
-            nbformat.v4.new_code_cell(script),
-        ],
-        metadata={"kernelspec": {"language": "python", "name": "python3", "display_name": "Python 3"}},
+    own = notebook(
+        "%matplotlib inline\n!pip install nothing-at-all\n%pip install nothing\nfiles = !ls\nprint(files)",
+        "",
+        "%%writefile helper.py\ndef f():\n    return 'from the helper'",
+        "from helper import f\nf()",
+        "import asyncio, pandas as pd\nawait asyncio.sleep(0)\ndisplay(pd.DataFrame({'column': [1]}))",
+        'P = """Is it?\n%d rows\n"""\nprint(P)\nprint(\n "acc %.3f"\n % 0.5\n)',
+        "%%bash\necho $((40 + 2)) of bash",
+        "%time x = 7 % 2\n!echo x is {x}",
+        script,
     )
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    nbformat.write(notebook, folder / "explore.ipynb")
-    fit = train(OwnCode(source=str(folder), entry_point="explore.ipynb"), measures, {"num_boost_round": 5})
+    fit = train(own, measures, {"num_boost_round": 5})
     assert fit.bundle is not None
+    said = (fit.artifacts / "own_code" / "output.log").read_text()
+    for expected in (
+        "Left out: pip install nothing-at-all",
+        "Left out: pip install nothing (",
+        "['explore.ipynb']",
+        "'from the helper'",
+        "column",
+        "Is it?\n%d rows\n",
+        "acc 0.500",
+        "42 of bash",
+        "x is 1",
+    ):
+        assert expected in said
+    assert "\x1b" not in said
+
+
+def test_a_fault_in_a_notebook_is_said_with_cell_and_line(
+    train: Train, measures: DatasetRef, notebook: Callable[..., OwnCode]
+) -> None:
+    with pytest.raises(InvalidData, match="ValueError: bad") as failed:
+        train(
+            notebook("x = 1", "", "def g():\n    raise ValueError('bad')", "g()", "print('after')"), measures
+        )
+    assert "Cell In[3], line 1" in failed.value.where
+    assert "Cell In[2], line 2" in failed.value.where
+    assert "after" not in failed.value.where
+
+    with pytest.raises(InvalidData, match="exit code 1: ZeroDivisionError"):
+        train(notebook("%%capture\n1 / 0"), measures)
+
+    with pytest.raises(InvalidData, match="syntax error") as refused:
+        train(notebook("!ls", "x = 1\ny = (2"), measures)
+    assert "explore.ipynb, cell 2, line 2" in refused.value.where
+    with pytest.raises(InvalidData, match="no_such_module") as refused:
+        train(notebook("!ls", "x = 1\nimport no_such_module"), measures)
+    assert "explore.ipynb, cell 2, line 2" in refused.value.where
 
 
 def test_a_model_that_cannot_be_served_is_kept_and_said_why(
