@@ -152,7 +152,9 @@ def _exception(lines: Sequence[str]) -> str:
 
 def _mend(lines: Sequence[str]) -> str:
     said = _exception(lines)
-    if said.startswith(("ModuleNotFoundError", "ImportError")):
+    if "attempted relative import" in said:
+        return "name the folder above the package as the source, or import without the dots"
+    if said.startswith("ModuleNotFoundError"):
         return "add the package to requirements.txt beside the code"
     if "error: unrecognized arguments" in said or "the following arguments are required" in said:
         return "hyperparameters are passed as --key value: give those that the script knows, no others"

@@ -37,11 +37,13 @@ class Script:
 
     Attributes:
         path: Where it lies in the source.
+        module: Its dotted name where it must be run as a module of its package; empty where it is a file.
         imports: What it and the files that it imports need from elsewhere.
         requirements: Content of requirements.txt; None where there is none.
     """
 
     path: str
+    module: str
     imports: tuple[Import, ...]
     requirements: bytes | None
 
@@ -49,6 +51,8 @@ class Script:
         """What Python is to run, where the copy of the source lies in a folder."""
         if self.path.endswith(".ipynb"):
             return ["-P", run_notebook.__file__, str(folder / self.path)]
+        if self.module:
+            return ["-m", self.module]
         return [str(folder / self.path)]
 
 
@@ -63,10 +67,13 @@ def read_script(code: Code, entry_point: str) -> Script:
         trees, written = _cells(content, entry_point), _written(content)
     else:
         trees, written = [_parsed(content, entry_point)], set()
-    imports = tuple(_imports(code, trees, entry_point, written))
+    module = _module(entry_point, trees)
+    imports = tuple(_imports(code, trees, entry_point, written, as_module=bool(module)))
     root = next((name for name in code.paths if name == REQUIREMENTS), None)
     requirements = _read(code, root) if root else None
-    return Script(entry_point, imports, requirements if requirements and requirements.strip() else None)
+    return Script(
+        entry_point, module, imports, requirements if requirements and requirements.strip() else None
+    )
 
 
 def missing(imports: Iterable[Import]) -> list[Import]:
@@ -138,6 +145,37 @@ def _written(content: bytes) -> set[str]:
     return {PurePosixPath(path).parts[0].removesuffix(".py") for path in paths if path.endswith(".py")}
 
 
+def _module(path: str, trees: Sequence[ast.Module]) -> str:
+    """The dotted name by which the entry point is run; empty where it imports nothing relative to itself.
+
+    Raises:
+        InvalidData: It does, and does not lie in packages enough for that.
+    """
+    levels = [level for tree in trees for level in _levels(tree)]
+    if not levels:
+        return ""
+    parts = PurePosixPath(path).with_suffix("").parts
+    if path.endswith(".ipynb") or max(levels) >= len(parts) or any("." in part for part in parts):
+        dots = "." * max(levels)
+        raise InvalidData(
+            f"the code imports relative to a package (from {dots}…), and does not lie in such a one",
+            where=path,
+            allowed="a .py file in a folder of the source: it is run by python -m from the source's root",
+            mend="name the folder above as the source, and the entry point as package/file.py; "
+            "or import without the dots",
+        )
+    return ".".join(parts)
+
+
+def _levels(node: ast.AST) -> Iterator[int]:
+    """How far relative imports go up; those in `try` aside, which have another way."""
+    if isinstance(node, ast.ImportFrom) and node.level:
+        yield node.level
+    if not isinstance(node, ast.Try):
+        for inner in ast.iter_child_nodes(node):
+            yield from _levels(inner)
+
+
 def _read(code: Code, path: str) -> bytes:
     content = code.read(path)
     if len(content) > _LONGEST_SCRIPT:
@@ -165,7 +203,7 @@ def _parsed(content: bytes, path: str, flags: int = 0) -> ast.Module:
 
 
 def _imports(
-    code: Code, trees: Sequence[ast.Module], path: str, written: Collection[str]
+    code: Code, trees: Sequence[ast.Module], path: str, written: Collection[str], as_module: bool
 ) -> Iterator[Import]:
     """Walk from the entry point through the files of the source; yields what comes from elsewhere.
 
@@ -174,12 +212,13 @@ def _imports(
         trees: The entry point, or its cells.
         path: Of the entry point.
         written: Modules that the entry point itself writes.
+        as_module: It is run from the root of the source, and what lies beside it is not on the path.
     """
     there = set(code.paths)
     tops = {
         PurePosixPath(name).parts[0].removesuffix(".py") for name in there if name.endswith((".py", ".so"))
     }
-    root = str(PurePosixPath(path).parent)
+    root = "." if as_module else str(PurePosixPath(path).parent)
     tops |= {
         PurePosixPath(name).relative_to(root).parts[0].removesuffix(".py")
         for name in there
@@ -190,7 +229,7 @@ def _imports(
     seen, given = {path}, set(written)
     while waiting:
         file, tree = waiting.pop(0)
-        for module, line in _always_imported(tree):
+        for module, line in _always_imported(tree, PurePosixPath(file).parent):
             top = module.partition(".")[0]
             if top in tops:
                 for name in _files_of(module, root):
@@ -202,16 +241,22 @@ def _imports(
                 yield Import(top, f"{file}, line {line}")
 
 
-def _always_imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Modules imported where the file itself runs: not in functions, conditions or `try`."""
+def _always_imported(tree: ast.Module, folder: PurePosixPath) -> Iterator[tuple[str, int]]:
+    """Modules imported where the file itself runs: not in functions, conditions or `try`.
+
+    Those relative to its package are named from the root of the source.
+    """
     for node in tree.body:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, node.lineno
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            yield node.module, node.lineno
-            for alias in node.names:
-                yield f"{node.module}.{alias.name}", node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            if node.level > len(folder.parts):
+                continue  # above the source; if it is ever run, Python says so
+            above = folder.parts[: len(folder.parts) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for name in ([base] if base else []) + [f"{base}.{alias.name}" for alias in node.names if base]:
+                yield name, node.lineno
 
 
 def _files_of(module: str, root: str) -> Iterator[str]:

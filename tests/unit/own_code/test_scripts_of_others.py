@@ -206,6 +206,35 @@ def test_a_fault_in_a_notebook_is_said_with_cell_and_line(
     assert "explore.ipynb, cell 2, line 2" in refused.value.where
 
 
+def test_an_entry_point_with_relative_imports_is_run_as_a_module_of_its_package(
+    train: Train, measures: DatasetRef, tmp_path: Path
+) -> None:
+    files = {
+        "trainer/task.py": "import os, sys\nfrom .nets import model\nfrom .nets.model import make\nmake()\n"
+        "print(__package__, sys.argv[1:])\n",
+        "trainer/__init__.py": "",
+        "trainer/nets/model.py": "import os\nfrom ..names import NAME\n"
+        "make = lambda: open(os.path.join(os.environ['EM_MODEL_DIR'], NAME), 'w').write('x')\n",
+        "trainer/names.py": "NAME = 'notes.txt'\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "code" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    own = OwnCode(source=str(tmp_path / "code"), entry_point="trainer/task.py")
+    fit = train(own, measures, {"rate": 1})
+    assert (fit.artifacts / "model" / "notes.txt").is_file()
+    assert "trainer ['--rate', '1']" in (fit.artifacts / "own_code" / "output.log").read_text()
+
+    with pytest.raises(InvalidData, match="relative to a package") as refused:
+        train(OwnCode(source=str(tmp_path / "code" / "trainer"), entry_point="task.py"), measures)
+    assert "folder above" in refused.value.mend
+    (tmp_path / "code" / "trainer" / "names.py").write_text("import no_such_module")
+    with pytest.raises(InvalidData, match="no_such_module") as refused:
+        train(own, measures)
+    assert "trainer/names.py, line 1" in refused.value.where
+
+
 def test_a_model_that_cannot_be_served_is_kept_and_said_why(
     train: Train, measures: DatasetRef, script: Callable[..., OwnCode]
 ) -> None:
