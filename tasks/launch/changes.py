@@ -119,7 +119,7 @@ def require_all(faults: Sequence[tuple[int, Mapping[str, Any], Iterable[str]]], 
         for number, changes, wrong in faults
     ]
     raise InvalidSettings(
-        f"{len(faults)} of {count} sets cannot be run:\n- " + "\n- ".join(lines),
+        f"{len(faults)} of {count} sets cannot be run: " + "\n- ".join(lines),
         where="group",
         mend="mend these sets; nothing was started",
     )

@@ -16,6 +16,7 @@ from prefect.utilities.urls import url_for
 from blocks.mlflow_server import MlflowServer
 from tasks.containers.task import image_variables
 from tasks.data.config import IngestConfig
+from tasks.data.storage.access import user_of
 from tasks.data.task import asking_user, open_store
 from tasks.errors import NotAllowed, NotFound
 from tasks.refs import USER_TAG, DatasetRef, Problem
@@ -59,10 +60,11 @@ def save_template(config: TemplateConfig, flow: Flow[..., Any], site: str = "loc
         there = _template(client, config.name)
         if there is not None:
             if not config.replace:
+                own = user_of(there.tags) == user
                 raise NotAllowed(
-                    f"There is a template {config.name}",
+                    f"There is a template {config.name}" + ("" if own else f" of {user_of(there.tags)}"),
                     where="template",
-                    mend="choose another name, or set replace",
+                    mend="choose another name" + (", or set replace" if own else ""),
                 )
             require_own(there, user, "replace")
         where = _place(client)

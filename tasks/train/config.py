@@ -11,13 +11,12 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tasks.errors import InvalidSettings, TrainyardError, noted, raise_all
 from tasks.refs import Problem
 from tasks.settings import Settings
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings, Value
+from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings, Given, without_nulls
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
 from tasks.train.catalogue import algorithm_help
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
@@ -37,10 +36,9 @@ class TrainConfig(Settings):
     own_code: OwnCode | None = Field(
         default=None, description="Train with code of your own; empty takes an algorithm of the catalogue."
     )
-    hyperparameters: dict[str, Value] = Field(
+    hyperparameters: Given = Field(
         default_factory=dict,
-        max_length=100,
-        description="Settings of the algorithm by name; those left out keep their defaults. "
+        description="Settings of the algorithm by name; those left out, or null, keep their defaults. "
         f"{algorithms.hyperparameter_help()}.",
     )
     seed: int = Field(
@@ -99,25 +97,31 @@ class TrainConfig(Settings):
     @model_validator(mode="wrap")
     @classmethod
     def _tell_all_at_once(cls, values: Any, check: ModelWrapValidatorHandler[Self]) -> Self:
-        """Tell faults of the hyperparameters, which the algorithm knows, with those of the other fields."""
+        """Tell all faults in one error whose first line says them, those that the algorithm knows as well.
+
+        Prefect puts a ValidationError below a first line of its own, which lists and mails show alone.
+        """
         try:
             return check(values)
         except ValidationError as error:
-            given = values if isinstance(values, dict) else {}
-            name, own = given.get("algorithm"), given.get("hyperparameters")
-            if name not in algorithms.CATALOGUE or not isinstance(own, dict):
+            if not isinstance(values, dict):
                 raise
-            try:
-                algorithms.settings(algorithms.get(name), own)
-            except InvalidSettings as fault:
-                told = [
-                    _told(one["msg"], one["loc"], one["input"])
-                    for one in error.errors()
-                    if one["loc"][:1] != ("hyperparameters",)
-                ]
-                told.append(_told(str(fault), ("hyperparameters",), own))
-                raise ValidationError.from_exception_data(cls.__name__, told) from error
-            raise
+            told = {".".join(map(str, one["loc"])): _plain(one["msg"]) for one in error.errors()}
+            allowed = ""
+            name, own = values.get("algorithm"), values.get("hyperparameters")
+            if name in algorithms.CATALOGUE and isinstance(own, dict):
+                try:
+                    algorithms.settings(algorithms.get(name), without_nulls(own))
+                except InvalidSettings as fault:
+                    told = {where: text for where, text in told.items() if not where.startswith("hyperp")}
+                    told["hyperparameters"], allowed = fault.what, fault.allowed
+            raise InvalidSettings(
+                "the training cannot have these settings: "
+                + "; ".join(f"{where}: {text}" for where, text in told.items()),
+                where=", ".join(f"training.{where}" for where in told),
+                allowed=f"hyperparameters: {allowed}" if allowed else "",
+                mend="change them, or leave them out for their defaults",
+            ) from error
 
     @model_validator(mode="after")
     def _refuse_what_the_algorithm_cannot_take(self) -> Self:
@@ -164,8 +168,7 @@ class TrainConfig(Settings):
         return algorithm, settings
 
 
-def _told(message: str, where: tuple[int | str, ...], given: Any) -> InitErrorDetails:
-    """One line of a validation error."""
-    return InitErrorDetails(
-        type=PydanticCustomError("setting", "{message}", {"message": message}), loc=where, input=given
-    )
+def _plain(message: str) -> str:
+    """What pydantic says of a fault, without its word for whose fault it is."""
+    said = message.removeprefix("Value error, ")
+    return said[:1].lower() + said[1:]

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from tasks.settings import Settings
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Value
+from tasks.train.algorithms.algorithm import Given, Value
 from tasks.train.own_tags import Tags
 
 
@@ -85,9 +85,8 @@ class TuneConfig(Settings):
         max_length=50,
         description="Hyperparameters to search; empty takes those that usually matter for the algorithm.",
     )
-    hyperparameters: dict[str, Value] = Field(
+    hyperparameters: Given = Field(
         default_factory=dict,
-        max_length=100,
         description="Hyperparameters that stay fixed, by name; others that are not searched keep their "
         f"defaults. {algorithms.hyperparameter_help()}.",
     )

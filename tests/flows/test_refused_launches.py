@@ -43,6 +43,7 @@ def test_a_group_with_faults_says_all_of_them_and_starts_nothing(
     )
     with pytest.raises(InvalidSettings) as told:
         groups.start_group(faulty, IRIS, TrainConfig(), SITE)
+    assert str(told.value).startswith("5 of 6 sets cannot be run: set 1 (")
     faults = _by_set(told.value)
     assert sorted(faults) == [1, 2, 3, 4, 6]
     assert "'learning_rate' is -1" in faults[1]
@@ -200,5 +201,5 @@ def test_every_flow_that_trains_is_checked_before_it_runs(
 
 def _by_set(error: InvalidSettings) -> dict[int, str]:
     """What is told of each set, by its number."""
-    lines = [line for line in str(error).split("\n") if line.startswith("- set ")]
-    return {int(line.split()[2]): line for line in lines}
+    lines = str(error).partition(" cannot be run: ")[2].split("\n")
+    return {int(line.removeprefix("- ").split()[1]): line for line in lines}

@@ -46,6 +46,8 @@ def test_a_template_asks_for_the_data_alone_and_does_what_the_training_did(
         with pytest.raises(InvalidSettings, match="and has no model"):
             templates.save_template(TemplateConfig(training=run.run_id, name="too-early"), SITE)
         mlflow.set_terminated(run.run_id)
+    with tags("user:bob"), pytest.raises(NotAllowed, match=r"To mend: choose another name\.$"):
+        templates.save_template(TemplateConfig(training=run.run_id, name="like-flowers"), SITE)
     deployment = prefect.read_deployment_by_name(name)
     assert list(deployment.parameter_openapi_schema["properties"]) == ["data"]
     assert run.run_id in (deployment.description or "")

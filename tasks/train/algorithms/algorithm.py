@@ -10,10 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Required, TypeAlias, TypedDict
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Required,
+    TypeAlias,
+    TypedDict,
+    get_args,
+)
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from tasks.refs import Problem
 from tasks.settings import Settings
@@ -29,6 +41,21 @@ Metrics: TypeAlias = dict[str, float]
 Value: TypeAlias = bool | int | float | str
 """What a hyperparameter can be in a form."""
 
+
+def without_nulls(values: Any) -> Any:
+    """Hyperparameters by name, without those that are null: an empty field of a form says nothing."""
+    if not isinstance(values, dict):
+        return values
+    return {name: value for name, value in values.items() if value is not None}
+
+
+Given: TypeAlias = Annotated[
+    dict[str, Value],
+    Field(max_length=100),
+    BeforeValidator(without_nulls, json_schema_input_type=dict[str, Value | None]),
+]
+"""Hyperparameters as a form takes them: null stands for the default."""
+
 Report: TypeAlias = Callable[[int, int, Metrics], None]
 """`report(epoch, epochs, metrics)`, called on rank 0 after each epoch (or boosting round), from 1.
 
@@ -40,6 +67,24 @@ class AlgorithmSettings(Settings):
     """Base of every algorithm's settings, which may have names of other systems besides."""
 
     model_config = ConfigDict(populate_by_name=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_of_its_own_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        """JSON has booleans, numbers and words apart; pydantic takes `true` for 1 and `yes` for true."""
+        assert info.field_name is not None
+        annotation = cls.model_fields[info.field_name].annotation
+        kinds = {one for one in (annotation, *get_args(annotation)) if isinstance(one, type)}
+        fault = ""
+        if kinds & {int, float} and isinstance(value, bool):
+            fault = "it should be a number, not true or false"
+        elif kinds & {int, float} and isinstance(value, str) and kinds <= {int, float, type(None)}:
+            fault = "it should be a number, not text"
+        elif bool in kinds and not isinstance(value, bool):
+            fault = "it should be true or false"
+        if fault:
+            raise PydanticCustomError("kind", "{fault}", {"fault": fault})
+        return value
 
 
 class SearchRange(TypedDict, total=False):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -77,15 +78,15 @@ def test_bad_settings_are_refused_before_anything_runs() -> None:
         TrainConfig(algorithm="random_forest", hyperparameters={"treess": 3})
     with pytest.raises(InvalidSettings, match="cannot learn table-regression"):
         TrainConfig(algorithm="logistic_regression").resolve(Problem.TABLE_REGRESSION, 150)
-    with pytest.raises(ValidationError, match="max_time_s"):
+    with pytest.raises(InvalidSettings, match=r"max_time_s.*Where: training\.max_time_s"):
         TrainConfig(max_time_s=0)
-    with pytest.raises(ValidationError, match="at most 10"):
+    with pytest.raises(InvalidSettings, match="at most 10"):
         TrainConfig(tags={str(number): "" for number in range(11)})
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     settings = {"treess": 3, "max_depth": 0, "column_fraction": float("nan")}
-    with pytest.raises(ValidationError) as refused:
+    with pytest.raises(InvalidSettings) as refused:
         TrainConfig.model_validate(
             {
                 "algorithm": "random_forest",
@@ -95,11 +96,14 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
                 "tags": {str(number): "" for number in range(11)},
             }
         )
-    told = {".".join(map(str, one["loc"])): one["msg"] for one in refused.value.errors()}
-    assert set(told) == {"hyperparameters", "max_time_s", "seeds", "tags"}
-    assert "'treess' is unknown (did you mean 'trees'?)" in told["hyperparameters"]
-    assert "'max_depth' is 0" in told["hyperparameters"]
-    assert "'column_fraction' is nan" in told["hyperparameters"]
+    (line,) = str(refused.value).splitlines()
+    where = "training.max_time_s, training.tags, training.seeds, training.hyperparameters"
+    assert refused.value.where == where
+    assert "'treess' is unknown (did you mean 'trees'?)" in line
+    assert "'max_depth' is 0" in line
+    assert "'column_fraction' is nan" in line
+    assert "tags: dictionary should have at most 10" in line
+    assert "Allowed: hyperparameters: trees, " in line
     with pytest.raises(InvalidSettings, match=r"'alpha' is unknown.*no weights to start from"):
         TrainConfig(start_from="0" * 32, hyperparameters={"alpha": 1}).resolve(Problem.TABLE_REGRESSION, 150)
 
@@ -118,7 +122,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     ],
 )
 def test_tags_are_ones_own_wherever_they_are_given(tags: dict[str, str]) -> None:
-    with pytest.raises(ValidationError, match="tag"):
+    with pytest.raises(InvalidSettings, match="tag"):
         TrainConfig(tags=tags)
     with pytest.raises(ValidationError, match="tag"):
         RenameConfig(training="0" * 32, tags=tags)
@@ -126,6 +130,32 @@ def test_tags_are_ones_own_wherever_they_are_given(tags: dict[str, str]) -> None
         TuneConfig(algorithm="mlp", tags=tags)
     with pytest.raises(ValidationError, match="tag"):
         SweepConfig(tags=tags)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": True}, "'epochs' is True: it should be a number, not true or false"),
+        ({"learning_rate": "0.1"}, "'learning_rate' is '0.1': it should be a number, not text"),
+        ({"compile": "yes"}, "'compile' is 'yes': it should be true or false"),
+        ({"compile": 1}, "'compile' is 1: it should be true or false"),
+    ],
+)
+def test_booleans_numbers_and_words_are_not_each_other(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        TrainConfig(algorithm="mlp", hyperparameters=given)
+    assert said in str(refused.value)
+
+
+def test_null_is_the_default_of_a_hyperparameter() -> None:
+    given = {"algorithm": "vit_tiny", "hyperparameters": {"gradient_clip_norm": None, "epochs": 3.0}}
+    config = TrainConfig.model_validate(given)
+    assert config == TrainConfig(algorithm="vit_tiny", hyperparameters={"epochs": 3})
+    settings = algorithms.get("vit_tiny").Hyperparameters
+    assert config.resolve(Problem.IMAGE_CLASSIFICATION, 100)[1] == settings.model_validate({"epochs": 3})
+    for form in (TrainConfig, TuneConfig):
+        field = form.model_json_schema()["properties"]["hyperparameters"]
+        assert {"type": "null"} in field["additionalProperties"]["anyOf"]
 
 
 def test_small_data_is_seen_more_often() -> None:
