@@ -59,6 +59,7 @@ class TrainConfig(Settings):
         ge=1,
         le=30 * 24 * 3600,
         description="Longest fitting time in seconds; the best model so far is kept. Empty is no limit. "
+        "Networks finish the step and the pass over the validation rows that are under way. "
         "Fits that are one call of scikit-learn, such as linear models, have none before their end and fail.",
     )
     resources: str = Field(
