@@ -11,7 +11,7 @@ from tasks.report.learning_curves import Points
 from tasks.train.cross_validation import CrossValidated
 from tasks.train.scores import headline
 from tasks.train.system_metrics import PREFIX as SYSTEM_PREFIX
-from tasks.train.tags import ENDED_TAG, NOT_SERVED_TAG
+from tasks.train.tags import ENDED_TAG, NOT_SERVED_TAG, WARNING_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,6 +106,8 @@ def render(run: Run, address: str, folds: Mapping[str, CrossValidated] | None = 
         facts.append(["parameters", number(int(metrics["parameters"]))])
     if run.data.tags.get(NOT_SERVED_TAG):
         facts.append(["model", f"kept, but cannot be served: {cell(run.data.tags[NOT_SERVED_TAG])}"])
+    if run.data.tags.get(WARNING_TAG):
+        facts.append(["**note**", cell(run.data.tags[WARNING_TAG])])
     facts.append(["run", link("open in MLflow", address)])
     scores = [[cell(name.removeprefix("best_").replace("_", " ")), number(metrics[name])] for name in shown]
     settings = [[cell(name), cell(value)] for name, value in sorted(params.items()) if name not in _ABOUT]

@@ -25,6 +25,7 @@ from tasks.train.tags import (
     MODEL_URI_TAG,
     NOT_SERVED_TAG,
     TRAINING_FILE,
+    WARNING_TAG,
 )
 from tasks.train.tracking import TrackedRun, can_be_resumed, tracked_run
 from tasks.train.trainer import Fitted, Trainer
@@ -227,6 +228,8 @@ def _finish(run: TrackedRun, fitted: Fitted, folder: Path, store: DatasetStore, 
         metrics["bundle_size_bytes"] = bundle.description.model.size_bytes
     else:
         tags[NOT_SERVED_TAG] = fitted.note
+    if fitted.warning:
+        tags[WARNING_TAG] = fitted.warning
     run.params(fitted.params)
     run.metrics(metrics)
     run.tag(tags)

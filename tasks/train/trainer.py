@@ -24,6 +24,7 @@ class Fitted:
         params: What is known of the settings only now.
         artifacts: A folder to be kept with the run; None where there is nothing.
         note: Why the model cannot be served; empty if it can.
+        warning: What the user should look at before the model is used; empty if there is nothing.
     """
 
     fit: Fit
@@ -32,6 +33,7 @@ class Fitted:
     params: dict[str, Any] = field(default_factory=dict)
     artifacts: Path | None = None
     note: str = ""
+    warning: str = ""
 
 
 class Trainer(Protocol):

@@ -47,6 +47,7 @@ class OwnCodeFit:
         artifacts: Folder to log as it is: own_code/output.log, tensorboard/, and model/ if not served.
         digest: SHA-256, hex, of the bundle, or of the files in model/.
         note: Why the model cannot be served; empty if it can.
+        guessed: What nothing says of its input, and how that was taken; empty if there is nothing.
         scores: Of `metrics`, those that are not recorded yet: the model's, where the code reported none so.
     """
 
@@ -57,6 +58,7 @@ class OwnCodeFit:
     artifacts: Path
     digest: str
     note: str
+    guessed: str
     scores: Metrics
 
     @property
@@ -176,6 +178,8 @@ def fit_own_code(
             _require_metrics(own, metrics, mlflow or {})
         if result.note:
             log(f"The model is kept with the run, but cannot be served: {result.note}")
+        if result.guessed:
+            log(f"Of the saved model: {result.guessed}")
         log(
             f"The code ended after {ending.wall_s:.1f} s; it used up to {ending.peak_bytes / 2**20:,.0f} MiB "
             f"in {ending.peak_processes} processes"
@@ -190,6 +194,7 @@ def fit_own_code(
             artifacts=artifacts,
             digest=result.digest,
             note=result.note,
+            guessed=result.guessed,
             scores={name: value for name, value in result.metrics.items() if name not in follower.last},
         )
     except InvalidData as error:

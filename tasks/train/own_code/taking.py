@@ -45,12 +45,21 @@ STOPPED_ROWS = 30
 
 @dataclass(frozen=True)
 class Taken:
-    """What the code left: a bundle, or plain files with a word on why they cannot be served."""
+    """What the code left: a bundle, or plain files with a word on why they cannot be served.
+
+    Attributes:
+        bundle: The model; None where it cannot be served.
+        metrics: Its scores.
+        digest: Of the bundle or the files.
+        note: Why it cannot be served; empty if it can.
+        guessed: What nothing says of its input, and how that was taken.
+    """
 
     bundle: Bundle | None
     metrics: Metrics
     digest: str
     note: str = ""
+    guessed: str = ""
 
 
 def take_model(
@@ -84,7 +93,7 @@ def take_model(
         rows = STOPPED_ROWS if stop() else SCORED_ROWS
         _lay_out(place, saved, own, hyperparameters, ref, store, context.seed, rows)
         try:
-            metrics = _tried(place, saved, own, folders, context, stop, log)
+            metrics, guessed = _tried(place, saved, own, folders, context, stop, log)
         except OwnCodeFailed:
             _keep_model(folders, artifacts)  # hours of training may be in it
             raise
@@ -94,7 +103,7 @@ def take_model(
     shutil.rmtree(folder, ignore_errors=True)
     shutil.move(place / BUNDLE, folder)
     bundle = Bundle.checked(folder)  # opened by the trial; after a stop there is no time for it
-    return Taken(bundle, metrics, bundle.digest)
+    return Taken(bundle, metrics, bundle.digest, guessed=guessed)
 
 
 def _lay_out(
@@ -141,8 +150,8 @@ def _tried(
     context: FitContext,
     stop: Stop,
     log: Callable[[str], None],
-) -> Metrics:
-    """Loss and headline metric of the splits; the bundle lies in the folder then.
+) -> tuple[Metrics, str]:
+    """Loss and headline metric of the splits, and what was guessed; the bundle lies in the folder then.
 
     Raises:
         NotServed: The model cannot be served.
@@ -188,8 +197,7 @@ def _tried(
     if "fault" in answer:
         what, where, allowed, mend = answer["fault"]
         raise OwnCodeFailed(what, where=where, allowed=allowed, mend=mend)
-    metrics: Metrics = answer["metrics"]
-    return metrics
+    return answer["metrics"], answer["guessed"]
 
 
 def _labels(labels: np.ndarray, store: DatasetStore, ref: DatasetRef) -> np.ndarray:

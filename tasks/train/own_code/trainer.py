@@ -13,6 +13,7 @@ from tasks.errors import Unavailable
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
+from tasks.train.own_code.accuracy import accuracy_apart
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.outcome import OwnCodeStopped
 from tasks.train.own_code.own_code import artifacts_of, check_own_code, fit_own_code
@@ -120,7 +121,14 @@ class OwnCodeTrainer:
             **self.config.hyperparameters,
         }
         params = {name: value for name, value in known.items() if name not in recorded.params}
-        return Fitted(result.fit, result.bundle, result.digest, params, result.artifacts, result.note)
+        own = result.metrics | recorded.metrics
+        apart = accuracy_apart(own, result.metrics) if result.bundle is not None else ""
+        if apart:
+            self.log(f"Look at this: {apart}")
+        warning = "; ".join(filter(None, (apart, result.guessed)))
+        return Fitted(
+            result.fit, result.bundle, result.digest, params, result.artifacts, result.note, warning
+        )
 
 
 def within(own: OwnCode, resources: Resources) -> OwnCode:

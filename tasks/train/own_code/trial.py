@@ -96,6 +96,17 @@ def pixels_of(folder: Path, trial: Trial, channels: Literal[0, 1, 3]) -> PixelIn
     return PixelInput(channels=channels, scale=given.scale, mean=given.mean, std=given.std)
 
 
+def guessed_pixels(folder: Path, model: Any, images: list[Image.Image] | None) -> str:
+    """What pixels a model of images is fed, in words, where no file beside it says so; else empty."""
+    pixels = getattr(model, "pixels", None)
+    if not isinstance(pixels, PixelInput) or not images or (folder / PROCESSOR_FILE).is_file():
+        return ""
+    width, height = (pixels.width, pixels.height) if pixels.height else images[0].size
+    scale = f"1/{1 / pixels.scale:g}" if 0 < pixels.scale < 1 else f"{pixels.scale:g}"
+    normal = f", less {pixels.mean}, divided by {pixels.std}" if pixels.mean or pixels.std else ""
+    return f"no {PROCESSOR_FILE}: the model is fed {width}×{height} pixels, times {scale}{normal}"
+
+
 def all_columns(trial: Trial, wanted: int) -> tuple[str, ...]:
     """The columns of the data, for a model that does not name its own.
 

@@ -28,7 +28,7 @@ from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.own_code.adopting import adopt
 from tasks.train.own_code.config import ImageInput
 from tasks.train.own_code.saved_model import Form, NotServed, Saved
-from tasks.train.own_code.trial import Trial
+from tasks.train.own_code.trial import Trial, guessed_pixels
 from tasks.train.scores import split_scores
 
 NAME = "own_code"
@@ -92,14 +92,14 @@ def _read_rows(folder: Path, split: str, problem: Problem) -> tuple[Any, np.ndar
     return [open_image(content) for content in table["content"].to_pylist()], labels
 
 
-def try_model(folder: Path) -> Metrics:
+def try_model(folder: Path) -> tuple[Metrics, str]:
     """Adopt the model, write the bundle, and score it as an endpoint would answer.
 
     Args:
         folder: With the request and the rows.
 
     Returns:
-        Loss and headline metric of each split.
+        Loss and headline metric of each split; and what was guessed of its pixels, see `guessed_pixels`.
 
     Raises:
         NotServed: The model cannot be served; says why.
@@ -108,18 +108,21 @@ def try_model(folder: Path) -> Metrics:
     request = Request.model_validate_json((folder / REQUEST).read_bytes())
     steps, is_table = request.preprocessing, request.problem.is_table
     rows, labels = _read_rows(folder, request.splits[0], request.problem)
+    images = None if is_table else steps.images(rows)
     adopted = adopt(
         Saved(request.form, request.path, request.named),
         Trial(
             problem=request.problem,
             classes=request.classes,
             orders=request.orders,
-            images=None if is_table else steps.images(rows),
+            images=images,
             table=steps.table(rows) if is_table else None,
             labels=labels,
             image_input=request.image_input,
         ),
     )
+    beside = request.path if request.path.is_dir() else request.path.parent
+    guessed = guessed_pixels(beside, adopted.model, images)
     Bundle.write(
         folder / BUNDLE,
         model=adopted.model,
@@ -148,7 +151,7 @@ def try_model(folder: Path) -> Metrics:
                 mend="look for a loss that is NaN, and for weights that grow without end",
             )
         metrics |= split_scores(split, request.problem, labels, predicted)
-    return metrics
+    return metrics, guessed
 
 
 def main() -> None:
@@ -156,7 +159,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     answer: dict[str, Any]
     try:
-        answer = {"metrics": try_model(folder)}
+        metrics, guessed = try_model(folder)
+        answer = {"metrics": metrics, "guessed": guessed}
     except NotServed as reason:
         answer = {"not_served": str(reason)}
     except TrainyardError as error:

@@ -94,9 +94,13 @@ path = os.path.join(os.environ["EM_MODEL_DIR"], "model.onnx")
 torch.onnx.export(network, (torch.zeros(1, 3, 16, 16),), path)
 """
     )
-    fit = train(own, squares)
+    said: list[str] = []
+    fit = train(own, squares, log=said.append)
     assert fit.bundle is not None, fit.note
     assert fit.bundle.description.model.format == "onnx"
+    # Nothing says how pixels became numbers in the code: what is taken for it is told.
+    assert fit.guessed == "no preprocessor_config.json: the model is fed 16×16 pixels, times 1/255"
+    assert any(fit.guessed in line for line in said)
 
 
 def test_transformers_trainer_and_its_processor(train: Train, squares: DatasetRef) -> None:
@@ -106,6 +110,7 @@ def test_transformers_trainer_and_its_processor(train: Train, squares: DatasetRe
     )
     assert fit.bundle is not None
     assert fit.bundle.description.model.format == "transformers"
+    assert fit.guessed == ""
     assert fit.metrics["validation_accuracy"] > 0.8
     assert Bundle.load(fit.artifacts.parents[2] / "bundle").digest == fit.digest
 

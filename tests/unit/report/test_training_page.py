@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tasks.report import training
-from tasks.train.tags import NOT_SERVED_TAG
+from tasks.train.tags import NOT_SERVED_TAG, WARNING_TAG
 
 
 @pytest.fixture
@@ -51,6 +51,14 @@ def test_own_code_is_shown_by_what_it_told(client: MlflowClient) -> None:
         assert f"## {unknown}" not in page
     assert training.curves(client, run) == {"loss": {"loss": [(1, 0.9), (2, 0.5), (3, 0.3)]}}
     assert training.kept_epoch(run.data.metrics) is None
+
+
+def test_what_to_look_at_is_shown(client: MlflowClient) -> None:
+    run = logged(client, {"loss": [0.3]}, {"algorithm": "own_code"}, "")
+    assert "| **note** |" not in training.render(run, "http://127.0.0.1:5000/x")
+    client.set_tag(run.info.run_id, WARNING_TAG, "fed 8×8 pixels")
+    page = training.render(client.get_run(run.info.run_id), "http://127.0.0.1:5000/x")
+    assert "| **note** | fed 8×8 pixels |" in page
 
 
 def test_a_built_in_is_shown_with_its_kept_epoch(client: MlflowClient) -> None:
