@@ -1,7 +1,8 @@
 """Close in MLflow what has ended: a training whose flow run is over does not run any more.
 
-A training closes its MLflow run itself, unless its process is killed. A run that is closed here may be
-taken up again: a training that is repeated with the same inputs sets it back to `RUNNING`.
+A training closes its MLflow run itself, unless its process is killed. Own code may have closed it before,
+as finished; then the tag still says that it runs. A run that is closed here may be taken up again: a training
+that is repeated with the same inputs sets it back to `RUNNING`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from uuid import UUID
 
 from infra.settings import Settings
 from infra.stack import http
-from tasks.train.tags import FLOW_RUN_TAG, PARENT_TAG, STATUS_TAG
+from tasks.train.tags import FLOW_RUN_TAG, OPENED_BY_TAG, PARENT_TAG, STATUS_TAG
 
 _ENDS = {
     "COMPLETED": ("FAILED", "failed"),
@@ -64,18 +65,24 @@ class TrackingReaper:
         return closed
 
     def _running(self) -> list[dict[str, Any]]:
+        """Runs that run, as MLflow or their tag says."""
         found = self._mlflow("experiments/search", {"max_results": 1000})
         ids = [experiment["experiment_id"] for experiment in found.get("experiments", [])]
         if not ids:
             return []
-        body = {"experiment_ids": ids, "filter": "attributes.status = 'RUNNING'", "max_results": 1000}
-        return list(self._mlflow("runs/search", body).get("runs", []))
+        found = {}
+        for wanted in ("attributes.status = 'RUNNING'", f"tags.`{STATUS_TAG}` = 'running'"):
+            body = {"experiment_ids": ids, "filter": wanted, "max_results": 1000}
+            runs = self._mlflow("runs/search", body).get("runs", [])
+            found |= {run["info"]["run_id"]: run for run in runs}
+        return list(found.values())
 
     def _flow_run(self, run: dict[str, Any]) -> str:
-        """The flow run behind a run; a study's trials do not name it, but their parent does."""
+        """The flow run behind a run; trials and runs of own code do not name it, but their training does."""
         tags = _tags(run)
-        if FLOW_RUN_TAG not in tags and PARENT_TAG in tags:
-            url = f"{self.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={quote(tags[PARENT_TAG])}"
+        above = tags.get(OPENED_BY_TAG) or tags.get(PARENT_TAG)
+        if FLOW_RUN_TAG not in tags and above:
+            url = f"{self.settings.mlflow_url}/api/2.0/mlflow/runs/get?run_id={quote(above)}"
             try:
                 tags = _tags(http.call("GET", url)["run"])
             except http.Refused as error:

@@ -134,9 +134,11 @@ def _not_found(client: MlflowClient, model: str, which: str | int, error: Mlflow
 
 def _check_finished(client: MlflowClient, run_id: str) -> None:
     try:
-        status = client.get_run(run_id).info.status
+        run = client.get_run(run_id)
     except MlflowException as error:
         raise NotFound(f"MLflow has no run {run_id}", where=str(client.tracking_uri)) from error
+    # Own code may close the run of its training, which goes on.
+    status = "RUNNING" if run.data.tags.get(STATUS_TAG) == "running" else run.info.status
     if status not in ("FINISHED", "KILLED"):  # a stopped run keeps its best model so far
         raise InvalidSettings(
             f"the run is {status.lower()}",

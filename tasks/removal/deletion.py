@@ -39,7 +39,7 @@ class Doomed:
 
     Attributes:
         run: The training, a study or a sweep.
-        nested: Runs below it: the trials of a study, the trainings of a sweep.
+        nested: Runs below it: the trials of a study, the trainings of a sweep, what own code opened.
         models: Logged models of all these runs, by id, with the place of their files.
         folders: Checkpoints on this host.
         copies: Models that were fetched to this host.
@@ -97,7 +97,7 @@ def doomed(client: MlflowClient, run: RunFacts, work: Path) -> Doomed:
         work: The work folder of this host: `train/` has checkpoints, unless a training was told another
             place, `models/` the models that were fetched.
     """
-    below = tuple(records.nested(client, run)) if run.is_search else ()
+    below = tuple(records.nested(client, run))
     runs = {one.run_id for one in (run, *below)}
     models = {model: client.get_logged_model(model).artifact_location for model in _models(client, runs)}
     folders, elsewhere = list(_work_folders(work / "train", runs)), []

@@ -27,9 +27,13 @@ def obstacles(client: MlflowClient, name: str) -> list[str]:
     experiment = _experiment(client, name)
     found = []
     runs = [one for one in records.search(client, experiment=name) if not one.parent]
-    if runs:
-        names = listed([f"{one.name} ({one.run_id})" for one in runs])
-        found.append(f"it has {len(runs)} trainings, {names}: delete those with the flow delete-training")
+    for ours in (True, False):
+        some = [one for one in runs if (one.is_training or one.is_search) == ours]
+        names = listed([f"{one.name} ({one.run_id})" for one in some])
+        if some and ours:
+            found.append(f"it has {len(some)} trainings, {names}: delete those with the flow delete-training")
+        elif some:
+            found.append(f"it has {len(some)} runs of others, {names}: delete those in MLflow's pages")
     workspace = experiment.tags.get(WORKSPACE_TAG)
     if workspace:
         found.append(f"it is the experiment of the workspace {workspace}: it stays as long as that")

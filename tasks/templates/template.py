@@ -57,7 +57,8 @@ def made_from(run: RunFacts, settings: Mapping[str, Any], store: DatasetStore) -
 
 def _require_finished(run: RunFacts) -> None:
     """Check that a training went well; one that was stopped may have kept a model that can be served."""
-    if run.status == "FINISHED" or (run.status == "KILLED" and run.tags.get(MODEL_URI_TAG)):
+    succeeded = run.status == "FINISHED" and run.status_tag != "running"  # own code may close its run itself
+    if succeeded or (run.status == "KILLED" and run.tags.get(MODEL_URI_TAG)):
         return
     raise InvalidSettings(
         f"The training {run.name} is {run.status_tag or run.status.lower()} and has no model",

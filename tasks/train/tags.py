@@ -4,6 +4,8 @@ from __future__ import annotations
 
 PARENT_TAG = "mlflow.parentRunId"
 """MLflow's own: the run that a run is nested in."""
+OPENED_BY_TAG = "trainyard.opened_by"
+"""The training whose own code opened a run; also on runs that are nested deeper below it."""
 STATUS_TAG = "trainyard.status"
 """How a run stands: running, succeeded, failed, aborted; a trial also early stopped and so on."""
 KIND_TAG = "trainyard.kind"

@@ -178,14 +178,18 @@ def experiment_id(client: MlflowClient, name: str) -> str:
 
 
 def can_be_resumed(client: MlflowClient, run_id: str) -> bool:
-    """Whether a run can be opened again: it is there and did not finish."""
+    """Whether a run can be opened again: it is there and did not finish.
+
+    Own code may close the run of its training; the tag says whether the training has ended.
+    """
     try:
-        info = client.get_run(run_id).info
+        run = client.get_run(run_id)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return False
-    return bool(info.lifecycle_stage == "active" and info.status != "FINISHED")
+    ended = run.info.status == "FINISHED" and run.data.tags.get(STATUS_TAG) != "running"
+    return bool(run.info.lifecycle_stage == "active" and not ended)
 
 
 def _samples(client: MlflowClient, run_id: str | None) -> int:

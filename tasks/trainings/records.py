@@ -17,6 +17,7 @@ from tasks.train.tags import (
     DATASET_REF_TAG,
     FLOW_RUN_TAG,
     KIND_TAG,
+    OPENED_BY_TAG,
     OWNER_TAG,
     PARENT_TAG,
     STATUS_TAG,
@@ -159,8 +160,10 @@ def of_flow_run(client: MlflowClient, flow_run_id: str, view: int = ACTIVE) -> l
 
 
 def nested(client: MlflowClient, run: RunFacts, view: int = ACTIVE) -> list[RunFacts]:
-    """Runs below another, such as the trials of a study."""
-    return search(client, f"tags.`{PARENT_TAG}` = '{run.run_id}'", experiment=run.experiment, view=view)
+    """Runs below another: the trials of a study, what own code opened, in whichever experiment."""
+    below = search(client, f"tags.`{PARENT_TAG}` = '{run.run_id}'", experiment=run.experiment, view=view)
+    opened = search(client, f"tags.`{OPENED_BY_TAG}` = '{run.run_id}'", view=view)
+    return list({one.run_id: one for one in (*below, *opened)}.values())
 
 
 def search(

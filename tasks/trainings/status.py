@@ -32,7 +32,7 @@ def status(
 
     MLflow has the word on a training that ended: a flow run goes on after it, or fails at a later step.
     Prefect has it on one that did not: a killed process leaves its MLflow run running until the
-    caretaker closes it.
+    caretaker closes it. The tag says whether it ended: own code may close the run of its training.
 
     Args:
         state_type: Type of the flow run's state, such as RUNNING; None where there is no flow run.
@@ -40,6 +40,8 @@ def status(
         run_status: Status of the MLflow run, such as FINISHED; None where there is none yet.
         tag: What the tag `trainyard.status` says; it alone tells a published training.
     """
+    if run_status is not None and tag == "running":
+        run_status = "RUNNING"
     if run_status == "FINISHED":
         return "published" if tag == "published" else "succeeded"
     if run_status in ("FAILED", "KILLED"):

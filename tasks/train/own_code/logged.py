@@ -11,17 +11,19 @@ from types import TracebackType
 from typing import Self
 
 from tasks.train.own_code.events import Point
+from tasks.train.own_code.opened import SYSTEM_PREFIX, opened_metrics
 
 EVERY_S = 2.0
 _SHARE = 0.02
 """Asking may take this share of the time: a run with very many metrics is asked for less often."""
 _LAST_S = 2.0
 """How long the last answer is waited for, when the code has ended."""
-_SYSTEM = "system/"
 
 
 class LoggedReader:
     """Asks MLflow for the last values of a run's metrics, by a thread: one that hangs holds nobody up.
+
+    Metrics of runs that the code opened besides count where the run itself has none of their name.
 
     Args:
         variables: `MLFLOW_TRACKING_URI` and `MLFLOW_RUN_ID` of the run; without them nobody is asked.
@@ -68,13 +70,15 @@ class LoggedReader:
         from mlflow import MlflowClient
 
         try:
-            metrics = MlflowClient(self._uri).get_run(self._run_id).data._metric_objs  # with their steps
+            client = MlflowClient(self._uri)
+            own = {one.key: one for one in client.get_run(self._run_id).data._metric_objs}  # with their steps
+            metrics = (opened_metrics(client, self._run_id) | own).values()
         except Exception:  # MLflow's, requests', urllib3's: it is asked again
             return
         with self._lock:
             for metric in metrics:
                 point = (metric.step, metric.timestamp, metric.value)
-                if metric.key.startswith(_SYSTEM) or metric.timestamp < self._since_ms:
+                if metric.key.startswith(SYSTEM_PREFIX) or metric.timestamp < self._since_ms:
                     continue
                 if self._known.get(metric.key) == point:
                     continue

@@ -23,6 +23,7 @@ from tasks.train.own_code.datasets import TEST, write_dataset
 from tasks.train.own_code.environment import environment_for, missing_in
 from tasks.train.own_code.following import Follower
 from tasks.train.own_code.logged import LoggedReader
+from tasks.train.own_code.opened import fitting, opened_metrics
 from tasks.train.own_code.outcome import OwnCodeFailed, failure
 from tasks.train.own_code.process import Ending, Program, remove, run
 from tasks.train.own_code.script import missing, read_script, refuse_missing
@@ -250,7 +251,7 @@ def _run(
                 command=[str(python), *script.command(folders.source), *arguments(hyperparameters)],
                 environment=environment(
                     own, hyperparameters, folders, datasets, own.entry_point, python, context.seed,
-                    context.threads, context.gpus, start, mlflow,
+                    context.threads, context.gpus, start, fitting(mlflow, folders.source, own.variables),
                 ),
                 folder=folders.source,
                 log=output,
@@ -318,8 +319,10 @@ def _require_metrics(own: OwnCode, metrics: Metrics, mlflow: Mapping[str, str]) 
 def _mlflow_metrics(mlflow: Mapping[str, str]) -> Metrics:
     from mlflow import MlflowClient
 
-    run = MlflowClient(mlflow["MLFLOW_TRACKING_URI"]).get_run(mlflow["MLFLOW_RUN_ID"])
-    return {name: value for name, value in run.data.metrics.items() if math.isfinite(value)}
+    client, run_id = MlflowClient(mlflow["MLFLOW_TRACKING_URI"]), mlflow["MLFLOW_RUN_ID"]
+    opened = {name: metric.value for name, metric in opened_metrics(client, run_id).items()}
+    recorded = opened | client.get_run(run_id).data.metrics
+    return {name: value for name, value in recorded.items() if math.isfinite(value)}
 
 
 def _as_failure(error: InvalidData) -> OwnCodeFailed:

@@ -15,6 +15,7 @@ from tasks.train.algorithms.algorithm import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.own_code.accuracy import accuracy_apart
 from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.opened import close_opened, take_metrics, variables
 from tasks.train.own_code.outcome import OwnCodeStopped
 from tasks.train.own_code.own_code import artifacts_of, check_own_code, fit_own_code
 from tasks.train.own_code.source import SourceAccess
@@ -81,12 +82,8 @@ class OwnCodeTrainer:
         from mlflow.exceptions import MlflowException
 
         client = run.client
-        found = client.get_run(run.run_id)
-        variables = {
-            "MLFLOW_TRACKING_URI": str(client.tracking_uri),
-            "MLFLOW_RUN_ID": run.run_id,
-            "MLFLOW_EXPERIMENT_ID": found.info.experiment_id,
-        }
+        close_opened(client, run.run_id, "FAILED")  # of an attempt that was killed
+        end = "KILLED"  # what ends this process from outside ends the code as well
         try:
             result = fit_own_code(
                 self.own,
@@ -97,21 +94,29 @@ class OwnCodeTrainer:
                 context,
                 folder,
                 identity=self.identity,
-                mlflow=variables,
+                mlflow=variables(client, client.get_run(run.run_id)),
                 log=self.log,
             )
+            end = "FINISHED" if result.ended == "finished" else "KILLED"
         except Exception as error:
             # Unavailable: stopped while its packages were installed.
             if isinstance(error, OwnCodeStopped) or (
                 isinstance(error, Unavailable) and context.should_stop()
             ):
                 run.ended_as = "aborted"
+            else:
+                end = "FAILED"
             assert context.work_folder is not None
             left = artifacts_of(context.work_folder)
             if left.is_dir():
                 with suppress(MlflowException):  # the code's own failure is what is to be told
                     client.log_artifacts(run.run_id, str(left))
             raise
+        finally:
+            with suppress(MlflowException):  # the caretaker closes them later
+                close_opened(client, run.run_id, end)
+        client.update_run(run.run_id, status="RUNNING")  # the code may have closed it, and it goes on
+        take_metrics(client, run.run_id)
         recorded = client.get_run(run.run_id).data
         run.stream(1, {k: v for k, v in result.scores.items() if k not in recorded.metrics})
         known = {
