@@ -32,7 +32,8 @@ def status(
 
     MLflow has the word on a training that ended: a flow run goes on after it, or fails at a later step.
     Prefect has it on one that did not: a killed process leaves its MLflow run running until the
-    caretaker closes it. The tag says whether it ended: own code may close the run of its training.
+    caretaker closes it. Where there is a flow run, the tag says whether the training ended: own code may
+    close its run earlier.
 
     Args:
         state_type: Type of the flow run's state, such as RUNNING; None where there is no flow run.
@@ -40,7 +41,7 @@ def status(
         run_status: Status of the MLflow run, such as FINISHED; None where there is none yet.
         tag: What the tag `trainyard.status` says; it alone tells a published training.
     """
-    if run_status is not None and tag == "running":
+    if run_status is not None and state_type is not None and tag == "running":
         run_status = "RUNNING"
     if run_status == "FINISHED":
         return "published" if tag == "published" else "succeeded"

@@ -24,6 +24,7 @@ ENDS = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
         ("RUNNING", "Running", "RUNNING", "running", "running"),
         ("CANCELLING", "Cancelling", "RUNNING", "running", "running"),
         (None, None, "RUNNING", "running", "running"),  # from a notebook
+        (None, None, "KILLED", "running", "aborted"),  # its flow run was deleted, and somebody closed it
         ("RUNNING", "Running", "FINISHED", "running", "running"),  # own code closed its run, and goes on
         ("CRASHED", "Crashed", "FINISHED", "running", "failed"),  # and was killed
         ("CANCELLED", "Cancelled", "FINISHED", "running", "aborted"),
@@ -58,5 +59,5 @@ def test_every_combination_has_a_word_and_what_ended_is_not_running() -> None:
     ):
         word = status(state, state, run, tag)
         assert word in STATUSES
-        if (run in ("FINISHED", "FAILED", "KILLED") and tag != "running") or state in ENDS:
+        if (run in ("FINISHED", "FAILED", "KILLED") and (tag != "running" or state is None)) or state in ENDS:
             assert word not in ("running", "draft")
