@@ -34,7 +34,7 @@ def _losses(fit: Fit) -> list[float]:
         {"optimizer": "sgd", "learning_rate": 0.05},
         {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.0},
         {"schedule": "cosine"},
-        {"schedule": "linear"},
+        {"schedule": "one_cycle"},
         {"schedule": "step"},
         {"schedule": "constant", "warmup_percent": 0},
         {"gradient_clip_norm": 0.05},
