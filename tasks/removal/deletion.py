@@ -151,9 +151,10 @@ def obstacles(
                 + "delete that version in MLflow's pages"
             )
     if templates:
+        origin = "it or a run below it" if what.nested else "it"
         found.append(
-            f"the templates {listed(list(templates))} came from it, or start from its weights: delete those "
-            "with the flow delete-template"
+            f"the templates {listed(list(templates))} came from {origin}, or start from its weights: delete "
+            "those with the flow delete-template"
         )
     if answering:  # their version was deleted in MLflow's pages, and no other has taken its place
         found.append(

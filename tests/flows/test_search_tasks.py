@@ -118,7 +118,9 @@ def test_a_template_of_a_search_is_of_its_best_run(searched: tuple[StudyRef, Stu
         name: str(value) for name, value in tuned["hyperparameters"].items()
     }
     assert swept["max_time_s"] is None  # it had a share of the sweep's time; a template has no sweep
-    with pytest.raises(NotAllowed, match=r"the templates of-study came from it, or start from its weights"):
+    with pytest.raises(
+        NotAllowed, match=r"the templates of-study came from it or a run below it, or start from its weights"
+    ):
         delete_training(DeleteConfig(training=study.run_id), SITE)
     delete_template("of-study")
     delete_template("of-sweep")
