@@ -10,7 +10,7 @@ from tasks.refs import Problem
 from tasks.report.learning_curves import Points
 from tasks.train.cross_validation import CrossValidated
 from tasks.train.scores import headline
-from tasks.train.system_metrics import PREFIX as SYSTEM_PREFIX
+from tasks.train.system_metrics import SYSTEM_PREFIX
 from tasks.train.tags import ENDED_TAG, NOT_SERVED_TAG, WARNING_TAG
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ SHORTEST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 10.0
 _OF_ELAPSED = 0.02
 """A sample for every fiftieth of the time so far: some 120 points in ten minutes, 360 in each hour after."""
-PREFIX = "system/"
+SYSTEM_PREFIX = "system/"
 
 Sample = Callable[[], dict[str, float]]
 
@@ -69,7 +69,7 @@ class SystemMetrics:
                 except Exception as error:  # psutil's, NVML's: the others go on
                     _log.warning("The %s is not charted any more: %s", name, error)
                     del samples[name]
-            self._put(self._number, {PREFIX + name: float(value) for name, value in values.items()})
+            self._put(self._number, {SYSTEM_PREFIX + name: float(value) for name, value in values.items()})
             self._number += 1
             pause_s = min(max(_OF_ELAPSED * (time.monotonic() - began), SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
 

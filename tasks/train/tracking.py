@@ -15,8 +15,7 @@ from tasks.errors import NotFound
 from tasks.refs import DatasetRef
 from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.metric_stream import MetricStream
-from tasks.train.system_metrics import PREFIX as SYSTEM_PREFIX
-from tasks.train.system_metrics import SystemMetrics
+from tasks.train.system_metrics import SYSTEM_PREFIX, SystemMetrics
 from tasks.train.tags import PARENT_TAG, STATUS_TAG
 
 if TYPE_CHECKING:

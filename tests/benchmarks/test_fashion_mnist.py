@@ -65,7 +65,7 @@ SHARE = float(os.environ.get("TRAINYARD_BENCHMARK_SHARE", "1"))
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
     process = MlflowProcess(tmp_path_factory.mktemp("mlflow"))
     process.start()
-    yield MlflowClient(process.uri)
+    yield process.client()
     process.stop()
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mlflow import MlflowClient
 
 from tasks.train.algorithms.algorithm import Metrics
 from tasks.train.live import Live, Standing
@@ -55,7 +54,7 @@ def test_following_a_training_does_not_slow_it(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     server = MlflowProcess(tmp_path)
     server.start()
-    client = MlflowClient(server.uri)
+    client = server.client()
 
     def show(standing: Standing) -> None:
         (tmp_path / "live.svg").write_text(live_curves(standing.curves, standing.epochs))

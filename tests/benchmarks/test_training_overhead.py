@@ -80,7 +80,7 @@ def test_the_flow_around_the_loop(
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
     process = MlflowProcess(tmp_path_factory.mktemp("mlflow"))
     process.start()
-    yield MlflowClient(process.uri)
+    yield process.client()
     process.stop()
 
 

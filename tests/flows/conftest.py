@@ -89,7 +89,7 @@ def home(trainings_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def mlflow(mlflow_server: MlflowProcess) -> MlflowClient:
-    return MlflowClient(mlflow_server.uri)
+    return mlflow_server.client()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 
 import prefect.server.api
 import pytest
-from mlflow import MlflowClient
 from prefect import tags
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import (
@@ -187,7 +186,7 @@ def test_a_group_in_another_image_is_started_again_and_in_the_same_is_not(
 def test_a_template_keeps_the_image_of_its_training(
     home: Path, client: SyncPrefectClient, mlflow_server: MlflowProcess
 ) -> None:
-    store, mlflow = DatasetStore(str(home / "store")), MlflowClient(mlflow_server.uri)
+    store, mlflow = DatasetStore(str(home / "store")), mlflow_server.client()
     with tags("user:ada"):
         draft = drafts.draft_training(IRIS, QUICK, DraftConfig(image="trainer"), SITE)
         ref = preprocess(iris_dataset(store, name="flowers"), PreprocessConfig(), store)

@@ -9,7 +9,6 @@ from uuid import uuid4
 import mlflow
 import numpy as np
 import pytest
-from mlflow import MlflowClient
 from prefect import flow
 from prefect.artifacts import Artifact
 
@@ -57,7 +56,7 @@ def test_a_script_is_trained_registered_and_answers(
     name = f"own-{uuid4().hex[:8]}"
     run, evaluation, version = train_and_register(iris, config, name)
 
-    client = MlflowClient(mlflow_server.uri)
+    client = mlflow_server.client()
     recorded = client.get_run(run.run_id)
     assert recorded.info.status == "FINISHED"
     assert recorded.data.tags[STATUS_TAG] == "published"  # since it is registered
@@ -101,7 +100,7 @@ def test_edited_code_runs_again_and_a_failure_leaves_its_output(
     with pytest.raises(InvalidData, match=r"^The code ended with exit code 7\."):
         only_train(iris, config)
 
-    client = MlflowClient(mlflow_server.uri)
+    client = mlflow_server.client()
     experiment = client.get_experiment_by_name("own-fails")
     assert experiment is not None
     (failed,) = client.search_runs([experiment.experiment_id], "attributes.status = 'FAILED'")
@@ -148,7 +147,7 @@ def test_a_model_that_cannot_be_served_is_kept_with_its_run_alone(
     run = only_train(iris, config)
     assert f"Nothing is written to {output}: the model cannot be served" in caplog.text
     assert not output.exists()
-    client = MlflowClient(mlflow_server.uri)
+    client = mlflow_server.client()
     recorded = client.get_run(run.run_id)
     assert run.model_uri == ""
     assert recorded.info.status == "FINISHED"
@@ -162,6 +161,6 @@ def test_bad_code_makes_no_run(iris: DatasetRef, mlflow_server: MlflowProcess, t
     config = TrainConfig(own_code=OwnCode(source=str(tmp_path / "code")), experiment="own-never")
     with pytest.raises(InvalidData, match=r"^The code has a syntax error"):
         only_train(iris, config)
-    assert MlflowClient(mlflow_server.uri).get_experiment_by_name("own-never") is None
+    assert mlflow_server.client().get_experiment_by_name("own-never") is None
     with pytest.raises(InvalidSettings):
         TrainConfig(own_code=OwnCode(source="/code"), algorithm="mlp")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from prefect import flow
 from prefect.artifacts import Artifact
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -41,7 +40,7 @@ def test_a_flow_trains_and_evaluates_and_reuses_both(
     progress = Artifact.get("training-progress")
     assert progress is not None
     assert float(str(progress.data)) == 100
-    tags = MlflowClient(mlflow_server.uri).get_run(run.run_id).data.tags
+    tags = mlflow_server.client().get_run(run.run_id).data.tags
     assert tags["trainyard.flow_run_id"]
     left = [path.name for path in (tmp_path / "home" / "work" / "train").iterdir()]
     assert len(left) == 1
@@ -49,7 +48,7 @@ def test_a_flow_trains_and_evaluates_and_reuses_both(
 
     assert train_and_evaluate(iris, config) == (run, evaluation)
 
-    MlflowClient(mlflow_server.uri).delete_run(run.run_id)
+    mlflow_server.client().delete_run(run.run_id)
     again, _ = train_and_evaluate(iris, config)
     assert again.run_id != run.run_id
     assert again.digest == run.digest
@@ -70,7 +69,7 @@ def test_an_equal_training_at_the_same_time_waits_and_takes_the_result(
     assert len({run.run_id for run in runs}) == 1
     assert caplog.text.count("this one waits for it") == 2
     assert caplog.text.count(f"its run {runs[0].run_id} is taken") == 2
-    client = MlflowClient(mlflow_server.uri)
+    client = mlflow_server.client()
     experiment = client.get_experiment_by_name("at-once")
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FINISHED"]
     steps = [point.step for point in client.get_metric_history(runs[0].run_id, "train_loss")]
@@ -126,7 +125,7 @@ def test_all_that_cannot_be_at_this_site_is_told_at_once(
         "/elsewhere",
     ):
         assert words in str(told.value)
-    assert MlflowClient(mlflow_server.uri).get_experiment_by_name("refused") is None
+    assert mlflow_server.client().get_experiment_by_name("refused") is None
     assert not (tmp_path / "home" / "work" / "train").exists()
 
 
@@ -134,7 +133,7 @@ def test_a_run_that_a_caretaker_closed_is_opened_again(
     iris: DatasetRef, mlflow_server: MlflowProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = TrainConfig(algorithm="logistic_regression", experiment="resumed")
-    client = MlflowClient(mlflow_server.uri)
+    client = mlflow_server.client()
     made = client.create_run(client.create_experiment("resumed"), tags={FLOW_RUN_TAG: "dead"})
     client.set_terminated(made.info.run_id, "FAILED")
     folder = work_folder(iris, config, SITE)

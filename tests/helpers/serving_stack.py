@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from mlflow import MlflowClient
 
 from tasks.evaluate.examples import DIGEST_TAG, EXAMPLES_TAG
 from tasks.refs import ModelVersionRef
@@ -97,6 +98,10 @@ class MlflowProcess:
         self.uri = f"http://127.0.0.1:{self.port}"
         self._running: Any = None
 
+    def client(self) -> MlflowClient:
+        """A client of this server's runs and registry, whatever registry the process was set to before."""
+        return MlflowClient(self.uri, self.uri)
+
     def start(self) -> None:
         self._running = running(
             [
@@ -155,7 +160,6 @@ def register(
     digest: str | None = None,
 ) -> ModelVersionRef:
     """Put a bundle into MLflow as the next version of a model, as artifacts of a run of its own."""
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     client = MlflowClient(tracking_uri)

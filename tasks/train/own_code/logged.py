@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from tasks.train.own_code.events import Point
-from tasks.train.own_code.opened import SYSTEM_PREFIX, opened_metrics
+from tasks.train.own_code.opened import opened_metrics
+from tasks.train.system_metrics import SYSTEM_PREFIX
 
 EVERY_S = 2.0
 _SHARE = 0.02

@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.train.system_metrics import SYSTEM_PREFIX
 from tasks.train.tags import OPENED_BY_TAG, OWNER_TAG, PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-SYSTEM_PREFIX = "system/"
 _AT_ONCE = 500
 _MOST_METRICS = 1_000
 _OWN_EXPERIMENT = re.compile(rb"\bset_experiment\b|\bMLFLOW_EXPERIMENT_NAME\b")

@@ -186,9 +186,8 @@ def _read(code: Code, path: str) -> bytes:
 def _parsed(content: bytes, path: str, flags: int = 0) -> ast.Module:
     try:
         tree = ast.parse(content, path)
-        compile(
-            content, path, "exec", flags, dont_inherit=True
-        )  # what the grammar allows and Python does not
+        # Python refuses some of what its grammar allows, such as a return outside of a function.
+        compile(content, path, "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None)
         said = (getattr(error, "text", None) or "").strip()

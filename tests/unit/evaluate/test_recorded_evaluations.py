@@ -20,24 +20,7 @@ from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import download_bundle
 from tasks.train.train import train
 from tests.helpers.models import SPECIES, iris_rows
-from tests.helpers.serving_stack import MlflowProcess
 from tests.helpers.stored_datasets import store_table
-from tests.helpers.trained import iris_dataset
-
-
-@pytest.fixture(scope="module")
-def client(mlflow_process: MlflowProcess) -> MlflowClient:
-    return MlflowClient(mlflow_process.uri)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
-    return DatasetStore(str(tmp_path_factory.mktemp("store")))
-
-
-@pytest.fixture(scope="module")
-def iris(store: DatasetStore) -> DatasetRef:
-    return iris_dataset(store)
 
 
 def test_an_evaluation_is_kept_beside_its_run(

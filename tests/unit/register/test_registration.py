@@ -59,7 +59,7 @@ class Registry:
 def registry(mlflow_process: MlflowProcess, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     folder = tmp_path_factory.mktemp("registry")
     store = DatasetStore(str(folder / "store"))
-    client = MlflowClient(mlflow_process.uri)
+    client = mlflow_process.client()
     dataset = iris_dataset(store)
     good = train_and_evaluate(store, client, folder, dataset, "logistic_regression")
     settings = {"inverse_penalty": 0.0001}

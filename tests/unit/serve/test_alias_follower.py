@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from tasks.errors import Damaged, NotFound, Unavailable
 from tasks.serve.follower import Follower
@@ -107,7 +106,7 @@ def test_a_better_version_takes_over_and_a_bad_one_does_not(stack: Any, tmp_path
     assert "v3 was not put to work" in messages[2]
     assert "differ from those at registration by 0.01" in messages[3]
     assert len(messages) == 4
-    MlflowClient(stack.mlflow.uri).set_registered_model_alias("swapped", "champion", "2")
+    stack.mlflow.client().set_registered_model_alias("swapped", "champion", "2")
     assert following.step() == 2
     assert following.follower.refused is None
 
@@ -128,7 +127,7 @@ def test_a_lost_alias_keeps_the_version_that_answers(stack: Any, tmp_path: Path)
     register(stack.mlflow.uri, "unnamed", stack.bundles["iris"])
     following = Following(tmp_path, "unnamed", stack.mlflow.uri)
     assert following.step() == 1
-    client = MlflowClient(stack.mlflow.uri)
+    client = stack.mlflow.client()
     client.delete_registered_model_alias("unnamed", "champion")
     assert following.step() == 1
     assert "champion" in following.follower.trouble
@@ -158,7 +157,7 @@ def test_a_registry_made_anew_is_noticed(stack: Any, tmp_path: Path) -> None:
     register(stack.mlflow.uri, "anew", stack.bundles["iris"])
     following = Following(tmp_path, "anew", stack.mlflow.uri)
     assert following.step() == 1
-    MlflowClient(stack.mlflow.uri).delete_registered_model("anew")
+    stack.mlflow.client().delete_registered_model("anew")
     register(stack.mlflow.uri, "anew", stack.bundles["iris-weaker"])
     assert following.step() == 1
     assert following.follower.active is not None

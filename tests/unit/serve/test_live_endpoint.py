@@ -14,7 +14,6 @@ import httpx
 import psutil
 import pytest
 from filelock import FileLock
-from mlflow import MlflowClient
 
 from tasks.errors import InvalidSettings, NotFound, Unavailable
 from tasks.programs import Supervisor
@@ -127,7 +126,7 @@ def test_no_request_is_lost_while_versions_change(stack: Any, served: Any) -> No
             register(stack.mlflow.uri, MODEL, stack.bundles["iris"], digest="0" * 64)
             with pytest.raises(Unavailable, match="cannot serve v3"):
                 endpoints.serve(MODEL, QUIET, stack.host)
-            MlflowClient(stack.mlflow.uri).set_registered_model_alias(MODEL, "champion", "1")
+            stack.mlflow.client().set_registered_model_alias(MODEL, "champion", "1")
             assert endpoints.serve(MODEL, QUIET, stack.host)[1].version == 1
             is_seen_again("1", more=100)
         finally:
@@ -250,7 +249,7 @@ def test_stop_and_delete(stack: Any, served: Any) -> None:
     assert place.read().enabled is False
 
     def move_the_alias(_: str) -> None:
-        MlflowClient(stack.mlflow.uri).set_registered_model_alias(MODEL, "champion", "2")
+        stack.mlflow.client().set_registered_model_alias(MODEL, "champion", "2")
 
     again, moved = endpoints.serve(MODEL, QUIET, stack.host, move_the_alias)
     assert moved.version == 2  # the one that answers, not the one that the alias named at first

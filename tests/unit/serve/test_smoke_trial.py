@@ -50,7 +50,7 @@ class Live:
 
 
 def bring_live(stack: Any, folder: Path, dataset: DatasetRef, algorithm: str, **settings: Any) -> Live:
-    client, store = MlflowClient(stack.mlflow.uri), DatasetStore(str(folder))
+    client, store = stack.mlflow.client(), DatasetStore(str(folder))
     run, evaluation = train_and_evaluate(store, client, stack.home / "work", dataset, algorithm, **settings)
     lock_folder = stack.home / "run"
     version = register(run, evaluation, RegisterConfig(), store, client, lock_folder)

@@ -19,12 +19,7 @@ from tasks.tensorboard.events import EventFile, tag
 from tasks.tensorboard.export import Export
 from tasks.tensorboard.record import ViewPlace, ViewRecord, views
 from tasks.tensorboard.views import close_views, open_view
-from tests.helpers.serving_stack import MlflowProcess, free_port, short_folder, supervisor, wait_until
-
-
-@pytest.fixture(scope="module")
-def client(mlflow_process: MlflowProcess) -> MlflowClient:
-    return MlflowClient(mlflow_process.uri)
+from tests.helpers.serving_stack import free_port, short_folder, supervisor, wait_until
 
 
 @pytest.fixture(scope="module")

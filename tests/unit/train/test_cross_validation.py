@@ -34,11 +34,6 @@ FOLDS = 4
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
-    return DatasetStore(str(tmp_path_factory.mktemp("store")))
-
-
-@pytest.fixture(scope="module")
 def divided(store: DatasetStore) -> DatasetRef:
     data = load_breast_cancer(as_frame=True)
     frame = (
@@ -55,7 +50,7 @@ def test_folds_are_scored_apart_and_the_model_learns_from_all_rows(
     divided: DatasetRef, store: DatasetStore, mlflow_process: MlflowProcess, tmp_path: Path
 ) -> None:
     assert folds_of(store, divided) == FOLDS
-    client = MlflowClient(mlflow_process.uri)
+    client = mlflow_process.client()
     heard: list[tuple[int, int]] = []
     config = TrainConfig(algorithm="lightgbm", hyperparameters={"rounds": 40}, experiment="folds")
     run = train(
@@ -168,7 +163,7 @@ def test_stopped_in_a_fold_its_model_is_what_is_kept(
 ) -> None:
     asked = iter([False] * 30 + [True] * 10_000)
     config = TrainConfig(algorithm="lightgbm", hyperparameters={"rounds": 25}, experiment="folds")
-    client = MlflowClient(mlflow_process.uri)
+    client = mlflow_process.client()
     run = train(divided, config, store, client, tmp_path, should_stop=lambda: next(asked))
     found = client.get_run(run.run_id)
     assert found.data.tags["trainyard.status"] == "aborted"

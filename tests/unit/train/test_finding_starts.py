@@ -104,13 +104,13 @@ def trained(mlflow_process: MlflowProcess, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("trained")
     store = DatasetStore(str(folder / "store"))
     config = TrainConfig(algorithm="mlp", hyperparameters={"epochs": 1})
-    return train(iris_dataset(store), config, store, MlflowClient(mlflow_process.uri), folder / "work")
+    return train(iris_dataset(store), config, store, mlflow_process.client(), folder / "work")
 
 
 def test_runs_are_starts_by_their_kind(
     trained: RunRef, mlflow_process: MlflowProcess, tmp_path: Path
 ) -> None:
-    client = MlflowClient(mlflow_process.uri)
+    client = mlflow_process.client()
     network = find_start(trained.run_id, client, tmp_path, None)
     assert network.path.name == "weights.safetensors"
     code = find_start(trained.run_id, client, tmp_path, None, for_own_code=True)

@@ -23,36 +23,9 @@ from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import download_bundle
 from tasks.train.train import train
 from tests.helpers.models import iris_rows
-from tests.helpers.serving_stack import MlflowProcess
-from tests.helpers.stored_datasets import store_images
-from tests.helpers.trained import iris_dataset
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK_CNN = {"width": 4, "epochs": 3}
-
-
-@pytest.fixture(scope="module")
-def client(mlflow_process: MlflowProcess) -> MlflowClient:
-    return MlflowClient(mlflow_process.uri)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
-    return DatasetStore(str(tmp_path_factory.mktemp("store")))
-
-
-@pytest.fixture(scope="module")
-def iris(store: DatasetStore) -> DatasetRef:
-    return iris_dataset(store)
-
-
-@pytest.fixture(scope="module")
-def pictures(store: DatasetStore) -> DatasetRef:
-    rows = {
-        split: [(f"{split}/{number}", number % 2) for number in range(count)]
-        for split, count in {"train": 24, "validation": 8, "test": 6}.items()
-    }
-    return store_images(store, "pictures", rows, ("dark", "light"))
 
 
 def test_an_alias_is_the_model_that_it_stands_for_and_moves_no_files(

@@ -26,33 +26,8 @@ from tasks.train.train import find_run, train, verify_run
 from tests.helpers.models import SPECIES, iris_rows
 from tests.helpers.serving_stack import MlflowProcess, wait_until
 from tests.helpers.stored_datasets import store_images, store_table
-from tests.helpers.trained import iris_dataset
 
 QUICK_CNN = {"width": 4, "epochs": 3}
-
-
-@pytest.fixture(scope="module")
-def client(mlflow_process: MlflowProcess) -> MlflowClient:
-    return MlflowClient(mlflow_process.uri)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
-    return DatasetStore(str(tmp_path_factory.mktemp("store")))
-
-
-@pytest.fixture(scope="module")
-def iris(store: DatasetStore) -> DatasetRef:
-    return iris_dataset(store)
-
-
-@pytest.fixture(scope="module")
-def pictures(store: DatasetStore) -> DatasetRef:
-    rows = {
-        split: [(f"{split}/{number}", number % 2) for number in range(count)]
-        for split, count in {"train": 24, "validation": 8, "test": 6}.items()
-    }
-    return store_images(store, "pictures", rows, ("dark", "light"))
 
 
 def test_a_training_tells_all_of_itself(
@@ -233,7 +208,7 @@ def test_a_fit_goes_on_without_mlflow_and_none_of_its_metrics_is_lost(tmp_path: 
     server = MlflowProcess(tmp_path)
     server.start()
     try:
-        client = MlflowClient(server.uri)
+        client = server.client()
         with tracked_run(client, "lost", name="lost", tags={}) as run:
             run.stream(1, {"train_loss": 1.0})
             wait_until(lambda: client.get_run(run.run_id).data.metrics)

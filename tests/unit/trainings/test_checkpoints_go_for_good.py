@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from tasks.data.storage.store import DatasetStore
 from tasks.removal import deletion
@@ -21,7 +20,7 @@ from tests.helpers.trained import iris_dataset
 def test_kept_checkpoints_are_found_and_deleted(
     stopped: bool, mlflow_process: MlflowProcess, tmp_path: Path
 ) -> None:
-    client, store = MlflowClient(mlflow_process.uri), DatasetStore(str(tmp_path / "store"))
+    client, store = mlflow_process.client(), DatasetStore(str(tmp_path / "store"))
     share, work = tmp_path / "share", tmp_path / "home"
     config = TrainConfig(
         algorithm="mlp", hyperparameters={"epochs": 1}, checkpoint_folder=str(share), experiment="gone"
@@ -52,7 +51,7 @@ def test_kept_checkpoints_are_found_and_deleted(
 
 
 def test_checkpoints_that_are_not_found_are_told(mlflow_process: MlflowProcess, tmp_path: Path) -> None:
-    client, store = MlflowClient(mlflow_process.uri), DatasetStore(str(tmp_path / "store"))
+    client, store = mlflow_process.client(), DatasetStore(str(tmp_path / "store"))
     share = tmp_path / "share"
     config = TrainConfig(algorithm="logistic_regression", checkpoint_folder=str(share), experiment="gone")
     run = train(iris_dataset(store), config, store, client, tmp_path / "work")

@@ -20,11 +20,6 @@ from tests.helpers.stored_datasets import store_table
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
-    return DatasetStore(str(tmp_path_factory.mktemp("store")))
-
-
-@pytest.fixture(scope="module")
 def raw(store: DatasetStore) -> DatasetRef:
     data = load_iris(as_frame=True)
     frame = data.data.set_axis(["a", "b", "c", "d"], axis=1).assign(label=data.target)

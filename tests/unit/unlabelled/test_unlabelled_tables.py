@@ -60,11 +60,6 @@ def _table(rows: int = 240) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> DatasetStore:
-    return DatasetStore(str(tmp_path_factory.mktemp("store")))
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     _table().to_csv(folder / "things.csv", index=False)
