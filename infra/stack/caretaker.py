@@ -25,7 +25,7 @@ _TRACKING_S = 10.0
 _SWEEP_S = 3600.0
 _LOG_BYTES = 20 * 2**20
 _WORK_S = 7 * 24 * 3600.0
-_SCRATCH = ("trainyard-study-*", "trainyard-sweep-*")
+_SCRATCH = ("trainyard-study-*", "trainyard-sweep-*", "trainyard-rank-*")
 
 
 def note_ready(settings: Settings) -> bool:

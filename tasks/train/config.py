@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     ConfigDict,
@@ -21,6 +21,7 @@ from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
 from tasks.train.catalogue import algorithm_help
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
 from tasks.train.own_tags import Tags
+from tasks.train.ranks.numbers import require_possible
 
 
 class TrainConfig(Settings):
@@ -68,6 +69,30 @@ class TrainConfig(Settings):
         max_length=100,
         description="Preset of processors, memory and GPUs, such as cpu-2 or gpu-1; auto takes what there "
         "is. The block Resource Presets holds them.",
+    )
+    num_ranks: int = Field(
+        default=1,
+        ge=1,
+        le=4096,
+        description="Processes that train together, one on each Dask worker: on a GPU of its own, or a "
+        "processor slot. For networks and own code; the block Dask Cluster says what workers there are.",
+    )
+    min_ranks: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Ranks that are enough to go on, from the last checkpoint, when others are lost. Empty "
+        "ends the run then; its retry goes on from there.",
+    )
+    ranks_per_host: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Ranks on each host; empty fills the host with the most free workers first.",
+    )
+    launcher: Literal["torch", "horovod"] = Field(
+        default="torch",
+        description="How ranks talk: torch.distributed, or Horovod; on processors the former is quicker.",
     )
     start_from: str = Field(
         default="",
@@ -127,6 +152,7 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _refuse_what_the_algorithm_cannot_take(self) -> Self:
         """Check what can be checked before the dataset is known."""
+        require_possible(self.num_ranks, self.min_ranks, self.ranks_per_host)
         if self.own_code is not None:
             if self.algorithm != "auto":
                 raise InvalidSettings(
@@ -163,6 +189,15 @@ class TrainConfig(Settings):
                     where="start_from",
                     allowed="networks",
                     mend="choose a network, or leave start_from empty",
+                )
+            )
+        if self.num_ranks > 1 and not isinstance(algorithm, NetworkAlgorithm):
+            faults.append(
+                InvalidSettings(
+                    f"{algorithm.title} is fitted by one process",
+                    where="num_ranks",
+                    allowed="1; more for networks and own code",
+                    mend="choose a network, or leave num_ranks at 1",
                 )
             )
         raise_all(faults)

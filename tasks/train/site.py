@@ -17,7 +17,8 @@ from tasks.data.task import closed_folders, open_store
 from tasks.errors import InvalidSettings, TrainyardError, noted
 from tasks.home import home
 from tasks.train.config import TrainConfig
-from tasks.train.resources import ALL_THERE_IS, Resources, choose
+from tasks.train.ranks.site import require_ranks
+from tasks.train.resources import ALL_THERE_IS, Resources, choose, host
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,6 +63,9 @@ def looked_up(
     faults: list[TrainyardError] = []
     with noted(faults):
         resources = _resources(config, site, here)
+    if here:
+        with noted(faults):
+            require_ranks(config, site, host())
     if here or not _is_path(config.start_from):
         with noted(faults):
             start = start_of(config, site)

@@ -25,6 +25,8 @@ from tasks.train.config import TrainConfig
 from tasks.train.live import Live
 from tasks.train.own_code.outcome import OwnCodeStopped
 from tasks.train.progress import Progress
+from tasks.train.ranks.site import on_ranks
+from tasks.train.resources import host
 from tasks.train.site import (
     checkpoint_folder,
     code_access,
@@ -94,7 +96,7 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
 
         def fit(should_stop: Callable[[], bool]) -> RunRef:
             try:
-                with Live(progress) as live:
+                with Live(progress) as live, on_ranks(config, site, resources, host(), log.info) as launch:
                     done = train(
                         ref,
                         config,
@@ -107,6 +109,7 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
                         should_stop=should_stop,
                         resources=resources,
                         start_from=start.path if start else None,
+                        launch=launch,
                     )
             except (FitStopped, OwnCodeStopped):  # there is nothing to go on from
                 log.info("Stopped; there was no model yet.")

@@ -11,7 +11,7 @@ from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidSettings, NotFound
 from tasks.refs import DATASET_TAG, DatasetRef, RunRef
-from tasks.train.algorithms.algorithm import FitContext, Report, never, silent
+from tasks.train.algorithms.algorithm import FitContext, Launch, Report, never, silent
 from tasks.train.built_in import BuiltIn
 from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import example_rows, log_bundle
@@ -49,6 +49,7 @@ def train(
     parent: str | None = None,
     resources: Resources = ALL_THERE_IS,
     start_from: Path | None = None,
+    launch: Launch | None = None,
 ) -> RunRef:
     """Fit, and record all of it in one MLflow run.
 
@@ -68,6 +69,7 @@ def train(
         parent: MLflow run that this one is nested below.
         resources: What the fit may use of this host.
         start_from: Weights that the network starts from; see `tasks.train.start`.
+        launch: How the fit is run on ranks; None for a single process.
 
     Returns:
         The finished run with its logged model.
@@ -100,7 +102,8 @@ def train(
         usual = {"algorithm": trainer.name, "seed": config.seed, "dataset": str(ref)}
         if config.own_code is not None:  # it may record such names itself, and MLflow takes each once
             usual = {}
-        run.params({**usual, **start, **trainer.params})
+        ranks = {"num_ranks": config.num_ranks, "launcher": config.launcher} if launch else {}
+        run.params({**usual, **start, **ranks, **trainer.params})
         run.client.log_text(run.run_id, config.model_dump_json(indent=1), TRAINING_FILE)
         run.input(ref, store.open(ref).splits)
         context = FitContext(
@@ -113,6 +116,7 @@ def train(
             threads=resources.cpus,
             gpus=resources.gpus,
             start_from=start_from,
+            launch=launch,
         )
         fitted = trainer.fit(run, context, work_folder / "bundle")
         model_uri = _finish(run, fitted, work_folder / "bundle", store, ref)

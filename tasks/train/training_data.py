@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from tasks.data.read import ImageSplit, TableSplit, read_fold, read_split
@@ -56,6 +58,7 @@ def read_training_data(store: DatasetStore, ref: DatasetRef, fold: int | None = 
         validation=None if validation is None else _rows(validation),
         classes=tuple(manifest.classes),
         inputs=inputs,
+        read=partial(read_training_data, store, ref, fold),
     )
 
 

@@ -127,6 +127,7 @@ class TrainingData:
         validation: Rows to stop and choose by; None where the dataset has none.
         classes: Class names in label order; empty for regression.
         inputs: Names of the input columns; empty for images.
+        read: Reads the same again, in another process; None where the rows are only here.
     """
 
     problem: Problem
@@ -134,6 +135,7 @@ class TrainingData:
     validation: Rows | None
     classes: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
+    read: Callable[[], TrainingData] | None = None
 
     @property
     def outputs(self) -> int:
@@ -158,6 +160,38 @@ def silent_steps(step: int, metrics: Metrics) -> None:
     """The report of steps that nobody follows."""
 
 
+class Launch(Protocol):
+    """Runs a function on ranks: see `tasks.train.ranks.gang.launch`.
+
+    Attributes:
+        num_ranks: How many there are to be.
+    """
+
+    @property
+    def num_ranks(self) -> int: ...
+
+    def __call__(
+        self,
+        function: Callable[..., Any],
+        told: Callable[[Any], None],
+        should_stop: Callable[[], bool],
+        *,
+        joined: bool = True,
+    ) -> Any:
+        """Run it.
+
+        Args:
+            function: Called on each rank.
+            told: Called with what rank 0 tells.
+            should_stop: Asked now and then; True asks the ranks to end.
+            joined: Whether the ranks are joined before it is called.
+
+        Returns:
+            What the function returned on rank 0.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class FitContext:
     """How one fit is run: by whom, for how long, and who hears of it.
@@ -175,6 +209,8 @@ class FitContext:
         start_from: Weights to start from, a safetensors file of the same network or, for a network of
             transformers, a folder with pretrained ones; None starts from random ones.
         communicator: How the ranks of the fit talk; None for a single process.
+        launch: Runs a function on every rank and gives what rank 0 returns; None fits in this process.
+        should_resize: Asked after each step of a rank; True ends the ranks at a checkpoint.
     """
 
     seed: int = 0
@@ -187,6 +223,8 @@ class FitContext:
     gpus: int | None = None
     start_from: Path | None = None
     communicator: Communicator | None = None
+    launch: Launch | None = None
+    should_resize: Callable[[], bool] = never
 
 
 class FittedModel(Protocol):

@@ -40,6 +40,7 @@ TRANSFORMERS_NAMES = {
     "num_train_epochs": "epochs",
     "per_device_train_batch_size": "batch_size_per_rank",
     "per_device_eval_batch_size": "eval_batch_size_per_rank",
+    "gradient_accumulation_steps": "accumulation_steps",
     "max_grad_norm": "gradient_clip_norm",
     "label_smoothing_factor": "label_smoothing",
 }
@@ -52,10 +53,20 @@ class NetworkHyperparameters(AlgorithmSettings):
     epochs: Epochs = None
     batch_size_per_rank: BatchSize = 64
     eval_batch_size_per_rank: EvalBatchSize = 512
+    accumulation_steps: int = Field(
+        default=1,
+        ge=1,
+        le=4096,
+        description="Batches that one step of the optimiser is made of: large steps in little memory.",
+    )
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="AdamW, or stochastic gradient descent with Nesterov's momentum."
     )
     learning_rate: LearningRate = 4e-3
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = Field(
+        default="none",
+        description="How learning_rate grows with the ranks: not at all, with their number, or its root.",
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of sgd; adamw has its own.")
     weight_decay: WeightDecay = 0.01
     schedule: Literal["one_cycle", "cosine", "linear", "step", "constant"] = Field(
@@ -90,6 +101,9 @@ class NetworkHyperparameters(AlgorithmSettings):
         default="auto",
         description="Number format of the heavy operations; auto takes bfloat16 where that is fast.",
     )
+    gradient_compression: Literal["none", "float16"] = Field(
+        default="none", description="Number format in which ranks send each other their gradients."
+    )
     compile: bool = Field(
         default=False, description="Compile the network with torch.compile; pays on GPUs and long trainings."
     )
@@ -116,8 +130,17 @@ class NetworkHyperparameters(AlgorithmSettings):
             rows: Training rows.
             ranks: Processes that share them.
         """
-        steps = max(1, rows // ranks // self.batch_size_per_rank)
+        steps = max(1, rows // ranks // (self.batch_size_per_rank * self.accumulation_steps))
         return self.epochs or min(100, max(5, math.ceil(250 / steps)))
+
+    def learning_rate_for(self, ranks: int) -> float:
+        """The highest learning rate of so many ranks.
+
+        Linear scaling follows Goyal et al. 2017 (arXiv:1706.02677), for sgd; the root follows Malladi et
+        al. 2022 (arXiv:2205.10287), for adamw.
+        """
+        factor = {"none": 1.0, "linear": float(ranks), "sqrt": math.sqrt(ranks)}
+        return self.learning_rate * factor[self.learning_rate_scaling]
 
     def patience_for(self, epochs: int) -> int:
         """The epochs without a better validation loss that end a training: as set, or half of all.
@@ -262,7 +285,11 @@ class NetworkAlgorithm(ABC):
         return load_whole(network, path, self.title)
 
     def fit(self, data: TrainingData, settings: AlgorithmSettings, context: FitContext) -> Fit:
-        """Train by the one loop: see `Algorithm.fit`."""
+        """Train by the one loop, in this process or on ranks: see `Algorithm.fit`."""
+        if context.launch is not None:
+            from tasks.train.ranks.fit import fit_on_ranks
+
+            return fit_on_ranks(self.name, data, settings, context)
         from tasks.train.loop.fit import fit_network
 
         return fit_network(self, data, settings, context)

@@ -50,6 +50,7 @@ class Batches:
         device: Where batches are wanted.
         seed: Start of the random choices.
         world: This rank's place.
+        accumulation_steps: Batches whose gradients make one step of the optimiser.
         augmentation: Varies images.
         mixing: Blends images.
     """
@@ -60,25 +61,45 @@ class Batches:
     device: torch.device
     seed: int
     world: World
+    accumulation_steps: int = 1
     augmentation: Augmentation | None = None
     mixing: Mixing | None = None
 
     @property
+    def rows_a_step(self) -> int:
+        """Rows that all ranks together take in one step of the optimiser."""
+        return self.batch_size * self.accumulation_steps * self.world.size
+
+    @property
     def steps(self) -> int:
         """Steps of an epoch: the same number of full batches on every rank, at least one."""
-        return max(1, len(self.rows) // self.world.size // self.batch_size)
+        return max(1, len(self.rows) // self.rows_a_step)
 
-    def of_epoch(self, epoch: int, first: int = 0) -> Generator[tuple[Tensor, Targets], None, None]:
-        """This rank's training batches of an epoch, from the step `first` on.
+    def steps_from(self, taken: int) -> int:
+        """Steps of an epoch of which some rows are taken already, perhaps by another number of ranks."""
+        return max(0, len(self.rows) - taken) // self.rows_a_step if taken else self.steps
 
-        All ranks shuffle alike and take every `size`-th row; rows that fill no batch wait for another
-        epoch.
+    def of_epoch(
+        self, epoch: int, first: int = 0, taken: int = 0
+    ) -> Generator[tuple[Tensor, Targets], None, None]:
+        """This rank's training batches of an epoch, `accumulation_steps` of them a step.
+
+        All ranks shuffle alike and take every `size`-th row, so that what they have taken together is
+        always the start of the same order, however many they are; rows that fill no batch wait for
+        another epoch.
+
+        Args:
+            epoch: From 0.
+            first: The step of the epoch to begin with, for the random choices.
+            taken: Rows of the epoch that all ranks together have taken before.
         """
         shuffle = torch.Generator().manual_seed(mixed(self.seed, epoch, _ORDER))
-        order = torch.randperm(len(self.rows), generator=shuffle)[self.world.rank :: self.world.size]
+        order = torch.randperm(len(self.rows), generator=shuffle)[taken:]
+        chosen = torch.split(order[self.world.rank :: self.world.size], self.batch_size)
+        count = self.steps_from(taken) * self.accumulation_steps
+        begin = first * self.accumulation_steps
         return self._ready(
-            self._varied(order[step * self.batch_size : (step + 1) * self.batch_size], epoch, step)
-            for step in range(first, self.steps)
+            self._varied(rows, epoch, number) for number, rows in enumerate(chosen[:count], begin)
         )
 
     def in_order(self) -> Generator[tuple[Tensor, Targets], None, None]:
@@ -98,10 +119,10 @@ class Batches:
             self._on_device(self.rows.labels, chosen)
         )
 
-    def _varied(self, chosen: Tensor, epoch: int, step: int) -> tuple[Tensor, Targets]:
+    def _varied(self, chosen: Tensor, epoch: int, number: int) -> tuple[Tensor, Targets]:
         inputs = self._on_device(self.rows.inputs, chosen)
         targets = Targets(self._on_device(self.rows.labels, chosen))
-        about = (self.seed, epoch, step, self.world.rank)
+        about = (self.seed, epoch, number, self.world.rank)
         if self.augmentation is not None:
             generator = torch.Generator().manual_seed(mixed(*about, _VARIATION))
             inputs = self.augmentation(inputs, generator)

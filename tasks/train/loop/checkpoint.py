@@ -39,10 +39,12 @@ class CheckpointFolder:
         folder: Where they are; made when needed.
         identity: What the fit is: settings, data digest, seed. Checkpoints of another fit that lie
             in the same folder are not used.
+        ranks: How many there are; a fit goes on with more or fewer of them.
     """
 
-    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: dict[str, Any], ranks: int = 1) -> None:
         self.folder = folder
+        self.ranks = ranks
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
         self.identity = hashlib.sha256(text.encode()).hexdigest()
         self.seed = identity.get("seed")
@@ -85,6 +87,8 @@ class CheckpointFolder:
             "seed": self.seed,
             "epoch": state.epoch,
             "step": state.step,
+            "rows_taken": state.rows_taken,
+            "ranks": self.ranks,
             "steps_done": state.steps_done,
             "epoch_elapsed_s": state.epoch_elapsed_s,
             "history": state.history,
@@ -93,14 +97,20 @@ class CheckpointFolder:
         }
 
 
-def restore(state: TrainingState, content: bytes) -> None:
-    """Bring a state of the same network to a checkpoint's content, in place."""
+def restore(state: TrainingState, content: bytes, ranks: int = 1) -> None:
+    """Bring a state of the same network to a checkpoint's content, in place.
+
+    Args:
+        state: What to change.
+        content: Of a checkpoint, perhaps of another number of ranks.
+        ranks: How many there are now.
+    """
     summary = _header(content)
     tensors = load(content)
     state.network.load_state_dict(_below("network.", tensors))
     if state.averaged is not None:
         state.averaged.load_state_dict(_below("averaged.", tensors))
-    state.sums.copy_(tensors["sums"])
+    state.sums.copy_(tensors["sums"]).mul_(summary["ranks"] / ranks)  # they are the mean over the ranks
     state.best_weights = _below("best.", tensors)
     parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
     plain = state.optimiser.state_dict()
@@ -114,6 +124,7 @@ def restore(state: TrainingState, content: bytes) -> None:
     state.optimiser.load_state_dict(plain)
     state.epoch = summary["epoch"]
     state.step = summary["step"]
+    state.rows_taken = summary["rows_taken"]
     state.steps_done = summary["steps_done"]
     state.epoch_elapsed_s = summary["epoch_elapsed_s"]
     state.history = summary["history"]

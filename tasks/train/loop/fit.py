@@ -19,6 +19,7 @@ from tasks.train.loop.callbacks.checkpoints import KeepCheckpoints
 from tasks.train.loop.callbacks.early_stopping import EarlyStopping
 from tasks.train.loop.callbacks.report import ReportMetrics
 from tasks.train.loop.callbacks.report_steps import ReportSteps
+from tasks.train.loop.callbacks.resize import Resize
 from tasks.train.loop.callbacks.stop_request import StopRequest
 from tasks.train.loop.callbacks.time_limit import TimeLimit
 from tasks.train.loop.checkpoint import CheckpointFolder, restore
@@ -59,7 +60,7 @@ def fit_network(
     batch_size = fitted_batch_size(settings, len(data.train), world.size)
     loop_settings = loop.LoopSettings(
         epochs=settings.epochs_for(len(data.train), world.size),
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.learning_rate_for(world.size),
         schedule=settings.schedule,
         warmup=settings.warmup_percent / 100,
         gradient_clip_norm=settings.gradient_clip_norm,
@@ -68,6 +69,7 @@ def fit_network(
         seed=context.seed,
         autocast=autocast_type(settings.precision, data.problem, device),
         device=device,
+        sent_as=torch.float16 if settings.gradient_compression == "float16" else None,
     )
     with reused_memory(), repeatable(threads_for(shape, batch_size, world, context.threads), device):
         scale = scale_of(data)
@@ -78,12 +80,13 @@ def fit_network(
         )
         callbacks: list[Callback] = []
         if context.work_folder is not None:
-            identity = _identity(algorithm, data, settings, context, world.size, state)
-            folder = CheckpointFolder(context.work_folder / "checkpoints", identity)
+            identity = _identity(algorithm, data, settings, context, state)
+            folder = CheckpointFolder(context.work_folder / "checkpoints", identity, world.size)
             kept = broadcast_bytes(communicator, folder.newest() if world.is_root else None)
             if kept is not None:
-                restore(state, kept)
-            callbacks.append(KeepCheckpoints(folder, world))  # first: reports may count on it
+                restore(state, kept, world.size)
+            keep = KeepCheckpoints(folder, world)
+            callbacks += [keep, Resize(context.should_resize, keep)]  # first: reports may count on it
         callbacks += _callbacks(settings, context, loop_settings.epochs, objective, communicator)
         ended = loop.run(
             state,
@@ -121,7 +124,6 @@ def _identity(
     data: TrainingData,
     settings: NetworkHyperparameters,
     context: FitContext,
-    ranks: int,
     state: TrainingState,
 ) -> dict[str, Any]:
     """What makes a fit this one: it is taken up from its own checkpoints alone."""
@@ -130,7 +132,6 @@ def _identity(
         "hyperparameters": settings.model_dump(mode="json"),
         "seed": context.seed,
         "data": data_digest(data),
-        "ranks": ranks,
         "start": weights_digest(state.network) if context.start_from else None,
     }
 
@@ -197,7 +198,12 @@ def _batches(
         mixing = Mixing(settings.mixup, settings.cutmix)
     around = scale, loop_settings.device, loop_settings.seed, communicator.world
     train = Batches(
-        tensor_rows(data.train, scale, data), batch_size, *around, algorithm.augmentation(settings), mixing
+        tensor_rows(data.train, scale, data),
+        batch_size,
+        *around,
+        settings.accumulation_steps,
+        algorithm.augmentation(settings),
+        mixing,
     )
     if data.validation is None:
         return train, None

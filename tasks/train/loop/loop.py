@@ -38,6 +38,7 @@ class LoopSettings:
     Attributes:
         warmup: Share of the steps, 0 to 1.
         autocast: Number format of the heavy operations; None is float32.
+        sent_as: Number format in which ranks send gradients; None leaves them as they are.
     """
 
     epochs: int
@@ -50,6 +51,7 @@ class LoopSettings:
     seed: int
     autocast: torch.dtype | None
     device: torch.device
+    sent_as: torch.dtype | None = None
 
 
 def run(
@@ -99,8 +101,7 @@ def run(
         state.bring_together_(communicator)
         metrics = _metrics("train", state.sums, objective)
         refuse_diverged(metrics["train_loss"], "training", state.epoch)
-        last_step = state.epoch * train.steps + state.step - 1
-        metrics["learning_rate"] = learning_rate(last_step, train.steps, settings)
+        metrics["learning_rate"] = learning_rate(steps_before(state, train) - 1, train.steps, settings)
         metrics["rows_per_s"] = float(state.sums[2]) * communicator.world.size / state.epoch_elapsed_s
         if validation is not None:
             metrics |= _validate(state.kept, validation, objective, settings, communicator)
@@ -135,28 +136,33 @@ def _train_epoch(
     network, rank = state.network, communicator.world.rank
     parameters = [p for p in network.parameters() if p.requires_grad]
     network.train()
-    with closing(train.of_epoch(state.epoch, first=state.step)) as batches:
-        for inputs, targets in batches:
-            seed_step(settings.device, settings.seed, state.epoch, state.step, rank)
-            for group in state.optimiser.param_groups:
-                group["lr"] = learning_rate(state.epoch * train.steps + state.step, train.steps, settings)
+    with closing(train.of_epoch(state.epoch, state.step, state.rows_taken)) as batches:
+        for number, (inputs, targets) in enumerate(batches, 1):
+            if (number - 1) % train.accumulation_steps == 0:
+                seed_step(settings.device, settings.seed, state.epoch, state.step, rank)
+                state.optimiser.zero_grad(set_to_none=True)
 
             with autocast(settings.device, settings.autocast):
                 raw = forward(inputs)
             raw = raw.float()
             loss = objective.loss(raw, targets)
-            state.optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
+            torch.autograd.backward(loss / train.accumulation_steps)
             with torch.no_grad():
                 state.sums[:2] += objective.counts(raw, targets.plain)
                 state.sums[2] += len(inputs)
+            if number % train.accumulation_steps:
+                continue
+
+            for group in state.optimiser.param_groups:
+                group["lr"] = learning_rate(steps_before(state, train), train.steps, settings)
             state.step += 1
+            state.rows_taken += train.rows_a_step
             state.steps_done += 1
             state.spend(clock.lap_s())
 
             # Asked before the optimiser's step, so that the answers travel with the gradients.
             wanted = any(c.wants_to_end(state) or c.wants_to_pause(state) for c in callbacks)
-            wanted = average_gradients(communicator, parameters, vote=wanted)
+            wanted = average_gradients(communicator, parameters, vote=wanted, sent_as=settings.sent_as)
             if settings.gradient_clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, settings.gradient_clip_norm)
             state.optimiser.step()
@@ -172,9 +178,14 @@ def _train_epoch(
             if wanted:
                 _pause(state, callbacks, communicator)
                 reason = _agreed_end(state, callbacks, communicator)
-                if reason and state.step < train.steps:
+                if reason and train.steps_from(state.rows_taken):
                     return reason
     return None
+
+
+def steps_before(state: TrainingState, train: Batches) -> int:
+    """Steps up to here, had there been as many ranks as now from the start."""
+    return state.epoch * train.steps + state.rows_taken // train.rows_a_step
 
 
 def learning_rate(step: int, steps_an_epoch: int, settings: LoopSettings) -> float:

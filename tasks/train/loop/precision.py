@@ -70,7 +70,7 @@ def threads_for(input_shape: tuple[int, ...], batch_size: int, world: World, mos
         most: What the caller allows; None is the share of the processors.
     """
     pixels = batch_size * math.prod(input_shape[:2]) if len(input_shape) == 3 else 0
-    share = most or len(os.sched_getaffinity(0)) // world.size
+    share = most or len(os.sched_getaffinity(0)) // (world.local_size or world.size)
     return max(1, min(share, pixels // PIXELS_A_THREAD))
 
 

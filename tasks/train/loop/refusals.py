@@ -55,6 +55,9 @@ def refuse_unfit(settings: NetworkHyperparameters, data: TrainingData, ranks: in
         faults.append(
             f"batch_size_per_rank {settings.batch_size_per_rank} is more than the {rows} training rows{each}"
         )
+    step = settings.batch_size_per_rank * settings.accumulation_steps
+    if settings.accumulation_steps > 1 and step > rows:
+        faults.append(f"accumulation_steps {settings.accumulation_steps} make steps of {step} of {rows} rows")
     if faults:
         raise InvalidSettings(
             "these hyperparameters do not go with the data: " + "; ".join(faults),

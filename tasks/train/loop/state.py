@@ -21,6 +21,7 @@ class TrainingState:
         averaged: The running mean of its weights; None where none is kept.
         epoch: Finished epochs.
         step: Steps done of the epoch that is running; 0 between epochs.
+        rows_taken: Rows of the running epoch that all ranks together have taken.
         steps_done: Optimiser steps since the training began.
         sums: Of the running epoch: plain loss, score and rows of this rank, float64 `[3]`.
         epoch_elapsed_s: Time spent in the running epoch.
@@ -35,6 +36,7 @@ class TrainingState:
     averaged: nn.Module | None = None
     epoch: int = 0
     step: int = 0
+    rows_taken: int = 0
     steps_done: int = 0
     sums: Tensor = field(default_factory=lambda: torch.zeros(3, dtype=torch.float64))
     epoch_elapsed_s: float = 0.0
@@ -80,5 +82,6 @@ class TrainingState:
     def begin_epoch(self) -> None:
         """Set what belongs to one epoch back."""
         self.step = 0
+        self.rows_taken = 0
         self.sums = torch.zeros_like(self.sums)
         self.epoch_elapsed_s = 0.0

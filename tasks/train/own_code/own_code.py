@@ -23,6 +23,7 @@ from tasks.train.own_code.datasets import TEST, write_dataset
 from tasks.train.own_code.environment import environment_for, missing_in
 from tasks.train.own_code.following import Follower
 from tasks.train.own_code.logged import LoggedReader
+from tasks.train.own_code.on_ranks import run_on_ranks
 from tasks.train.own_code.opened import fitting, opened_metrics
 from tasks.train.own_code.outcome import OwnCodeFailed, failure
 from tasks.train.own_code.process import Ending, Program, remove, run
@@ -246,8 +247,7 @@ def _run(
         if script.requirements is not None:
             refuse_missing(missing_in(python, script.imports), has_requirements=True)
         log(f"Starting {own.entry_point}, {time.monotonic() - began:.1f} s after its files were asked for")
-        return run(
-            Program(
+        program = Program(
                 command=[str(python), *script.command(folders.source), *arguments(hyperparameters)],
                 environment=environment(
                     own, hyperparameters, folders, datasets, own.entry_point, python, context.seed,
@@ -260,10 +260,10 @@ def _run(
                 written_to=[folders.root, folders.checkpoints],
                 limits=own.limits,
                 max_time_s=context.max_time_s,
-            ),
-            follower,
-            context.should_stop,
-        )  # fmt: skip
+            )  # fmt: skip
+        if context.launch is not None:
+            return run_on_ranks(program, follower, context.should_stop, context.launch)
+        return run(program, follower, context.should_stop)
 
 
 def _lay_out_datasets(

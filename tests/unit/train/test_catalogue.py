@@ -56,9 +56,8 @@ def test_every_algorithm_is_shown_and_problems_can_be_chosen() -> None:
         algorithms.names(Problem.IMAGE_CLASSIFICATION)
     )
     (resnet,) = (row for row in images if row["algorithm"] == "resnet_50")
-    assert "input_size 28, learning_rate 0.1" in resnet["hyperparameters and defaults"].replace(
-        ", epochs 3, batch_size_per_rank 16, eval_batch_size_per_rank 16, optimizer adamw", ""
-    )
+    shown = resnet["hyperparameters and defaults"].split(", ")
+    assert {"input_size 28", "epochs 3", "batch_size_per_rank 16", "learning_rate 0.1"} <= {*shown}
     assert resnet["GFLOPs at 28 / 150 / 224 px"] == "2.1 / 4 / 8.2"
     assert not catalogue.rows(Problem.OBJECT_DETECTION)
 

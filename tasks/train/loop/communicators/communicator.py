@@ -51,7 +51,10 @@ def broadcast_bytes(communicator: Communicator, content: bytes | None) -> bytes 
 
 
 def average_gradients(
-    communicator: Communicator, parameters: Iterable[torch.nn.Parameter], vote: bool
+    communicator: Communicator,
+    parameters: Iterable[torch.nn.Parameter],
+    vote: bool,
+    sent_as: torch.dtype | None = None,
 ) -> bool:
     """Average gradients over the ranks, all in one message, and count a vote on the way.
 
@@ -59,6 +62,7 @@ def average_gradients(
         communicator: The ranks.
         parameters: Parameters that have gradients.
         vote: This rank's vote to end.
+        sent_as: Number format of the message; None is that of the gradients.
 
     Returns:
         Whether any rank voted to end: the same answer on every rank.
@@ -68,6 +72,8 @@ def average_gradients(
     gradients = [p.grad for p in parameters if p.grad is not None]
     parts = [g.reshape(-1) for g in gradients]
     message = torch.cat([*parts, gradients[0].new_tensor([float(vote)])])
+    if sent_as is not None:
+        message = message.to(sent_as)
     communicator.average_(message)
     start = 0
     for gradient in gradients:

@@ -12,7 +12,7 @@ class HorovodRanks:
     """Collectives of Horovod. `horovod.torch.init()` must have been called by the launcher."""
 
     def __init__(self) -> None:
-        self.world = World(hvd.rank(), hvd.local_rank(), hvd.size())
+        self.world = World(hvd.rank(), hvd.local_rank(), hvd.size(), hvd.local_size())
 
     def average_(self, tensor: Tensor) -> None:
         """See `Communicator.average_`."""

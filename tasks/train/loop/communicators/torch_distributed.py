@@ -19,7 +19,8 @@ class TorchRanks:
 
     def __init__(self) -> None:
         rank = torch.distributed.get_rank()
-        self.world = World(rank, int(os.environ.get("LOCAL_RANK", rank)), torch.distributed.get_world_size())
+        local_rank, local_size = os.environ.get("LOCAL_RANK", rank), os.environ.get("LOCAL_WORLD_SIZE", 0)
+        self.world = World(rank, int(local_rank), torch.distributed.get_world_size(), int(local_size))
 
     def average_(self, tensor: Tensor) -> None:
         """See `Communicator.average_`."""

@@ -1,0 +1,97 @@
+"""Run code of the user's own on several ranks: the same program for each, with its own variables."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tasks.errors import Unavailable
+from tasks.train.algorithms.algorithm import Launch
+from tasks.train.own_code.outcome import failure
+from tasks.train.own_code.process import Ending, Program, run
+from tasks.train.ranks.rank import Rank
+
+_LINES = 200
+_PREFIXES = (
+    "RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "HOROVOD_", "TF_CONFIG",
+    "GLOO_", "NCCL_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
+)  # fmt: skip
+"""Variables that a launcher sets for its ranks."""
+
+
+@dataclass(frozen=True)
+class _OnRank:
+    """One rank's run of the program.
+
+    Attributes:
+        program: As rank 0 runs it.
+    """
+
+    program: Program
+
+    def __call__(self, rank: Rank) -> Ending:
+        program = _of_rank(self.program, rank.place.rank)
+        lines: deque[str] = deque(maxlen=_LINES)
+
+        def follow(new: bytes) -> None:
+            lines.extend(new.decode(errors="replace").splitlines())
+            if rank.place.rank == 0 and new:
+                rank.tell(base64.b64encode(new).decode())
+
+        ending = run(program, follow, rank.wishes.stop.is_set)
+        failed = failure(ending, program.limits, list(lines))
+        if failed is not None:
+            number = rank.place.rank
+            raise type(failed)(
+                failed.what, where=f"rank {number}; {failed.where}", allowed=failed.allowed, mend=failed.mend
+            )
+        return ending
+
+
+def run_on_ranks(
+    program: Program, follow: Callable[[bytes], None], should_stop: Callable[[], bool], launch: Launch
+) -> Ending:
+    """Run a program on every rank; see `process.run`.
+
+    Args:
+        program: What rank 0 runs; the others have folders and a log of their own beside its own.
+        follow: Called with the output of rank 0.
+        should_stop: True asks all of them to end.
+        launch: Runs a function on the ranks.
+
+    Raises:
+        OwnCodeFailed: It failed on a rank, of the first one that did.
+    """
+    ending: Ending = launch(
+        _OnRank(program), lambda said: follow(base64.b64decode(said)), should_stop, joined=False
+    )
+    return ending
+
+
+def _of_rank(program: Program, number: int) -> Program:
+    """The program with this rank's variables, and with its own log and scratch folder.
+
+    Raises:
+        Unavailable: This host does not see the files of the training.
+    """
+    if not program.folder.is_dir():
+        raise Unavailable(
+            f"rank {number} does not see the files of the training",
+            where=f"{program.folder} on {os.uname().nodename}",
+            allowed="a folder on a share that all hosts of the cluster see",
+            mend="set checkpoint_folder to such a folder, or use one host",
+        )
+    theirs = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
+    mine = replace(program, environment={**program.environment, **theirs})
+    if number == 0:
+        return mine
+    return replace(
+        mine,
+        log=program.log.with_name(f"output-rank-{number}.log"),
+        scratch=program.scratch.with_name(f"keeper-rank-{number}"),
+        remove=[],
+        written_to=[],
+    )

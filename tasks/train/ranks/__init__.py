@@ -1,0 +1,1 @@
+"""Training on several devices: ranks as child processes of Dask workers, all of them or none."""
