@@ -104,15 +104,15 @@ def render(run: Run, address: str, folds: Mapping[str, CrossValidated] | None = 
     facts.append(["ended", cell(run.data.tags.get(ENDED_TAG, run.info.status.lower()))])
     if "parameters" in metrics:
         facts.append(["parameters", number(int(metrics["parameters"]))])
-    if run.data.tags.get(NOT_SERVED_TAG):
-        facts.append(["model", f"kept, but cannot be served: {cell(run.data.tags[NOT_SERVED_TAG])}"])
-    if run.data.tags.get(WARNING_TAG):
-        facts.append(["**note**", cell(run.data.tags[WARNING_TAG])])
     facts.append(["run", link("open in MLflow", address)])
     scores = [[cell(name.removeprefix("best_").replace("_", " ")), number(metrics[name])] for name in shown]
     settings = [[cell(name), cell(value)] for name, value in sorted(params.items()) if name not in _ABOUT]
+    # Not in the table, whose lines are cut off at the edge of the page.
+    warning, not_served = (run.data.tags.get(tag) for tag in (WARNING_TAG, NOT_SERVED_TAG))
     parts = [
         f"# {cell(params.get('algorithm', 'Training'))}",
+        f"**Look at this:** {cell(warning)}." if warning else "",
+        f"**The model is kept, but cannot be served:** {cell(not_served)}." if not_served else "",
         table(["", ""], facts),
         ("## Scores of the kept model" if kept else "## Metrics, as last told") if scores else "",
         table(["score", "value"], scores, right=["value"]) if scores else "",

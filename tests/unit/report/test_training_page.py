@@ -44,7 +44,7 @@ def test_own_code_is_shown_by_what_it_told(client: MlflowClient) -> None:
     assert "## Metrics, as last told" in page
     assert "| loss | 0.3" in page
     assert "| final f1 | 0.8" in page
-    assert "cannot be served: notes.txt" in page
+    assert "cannot be served:** notes.txt" in page
     assert "| width | 3 |" in page
     for unknown in ("rows", "epochs", "parameters", "kept model", "system"):
         assert f"| {unknown}" not in page
@@ -55,10 +55,10 @@ def test_own_code_is_shown_by_what_it_told(client: MlflowClient) -> None:
 
 def test_what_to_look_at_is_shown(client: MlflowClient) -> None:
     run = logged(client, {"loss": [0.3]}, {"algorithm": "own_code"}, "")
-    assert "| **note** |" not in training.render(run, "http://127.0.0.1:5000/x")
+    assert "Look at this" not in training.render(run, "http://127.0.0.1:5000/x")
     client.set_tag(run.info.run_id, WARNING_TAG, "fed 8×8 pixels")
     page = training.render(client.get_run(run.info.run_id), "http://127.0.0.1:5000/x")
-    assert "| **note** | fed 8×8 pixels |" in page
+    assert "\n**Look at this:** fed 8×8 pixels.\n" in page
 
 
 def test_a_built_in_is_shown_with_its_kept_epoch(client: MlflowClient) -> None:
