@@ -78,7 +78,7 @@ class DaskCluster(Block):
         elif gpus:
             starting = self._on_gpus(ranks)
         else:
-            starting = self._on_processors(ranks)
+            starting = self._on_processors(ranks, env={"CUDA_VISIBLE_DEVICES": ""})
         with starting as client:
             yield client
 
@@ -90,7 +90,7 @@ class DaskCluster(Block):
             yield client
 
     @contextmanager
-    def _on_processors(self, n_workers: int | None = None) -> Iterator[Client]:
+    def _on_processors(self, n_workers: int | None = None, **options: Any) -> Iterator[Client]:
         from distributed import Client, LocalCluster
 
         with (
@@ -99,6 +99,7 @@ class DaskCluster(Block):
                 threads_per_worker=self.threads_per_worker,
                 memory_limit=self.memory_limit,
                 **_ON_LOOPBACK,
+                **options,
             ) as cluster,
             Client(cluster) as client,
         ):

@@ -81,8 +81,8 @@ class TrainConfig(Settings):
         default=None,
         ge=1,
         le=4096,
-        description="Ranks that are enough to go on, from the last checkpoint, when others are lost. Empty "
-        "ends the run then; its retry goes on from there.",
+        description="Ranks that are enough for a network to go on, from the last checkpoint, when others are "
+        "lost. Empty ends the run then; its retry goes on from there.",
     )
     ranks_per_host: int | None = Field(
         default=None,
@@ -162,6 +162,13 @@ class TrainConfig(Settings):
                     mend="set algorithm to auto, or leave own_code empty",
                 )
             require_hyperparameters(self.hyperparameters)
+            if self.min_ranks is not None:
+                raise InvalidSettings(
+                    "own code cannot go on with fewer ranks by itself",
+                    where="min_ranks, own_code",
+                    allowed="min_ranks for networks of the catalogue",
+                    mend="leave min_ranks empty: a retry of the run gives the code its checkpoints",
+                )
         elif self.algorithm != "auto":
             algorithms.settings(algorithms.get(self.algorithm), dict(self.hyperparameters))
         return self

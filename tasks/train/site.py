@@ -65,7 +65,7 @@ def looked_up(
         resources = _resources(config, site, here)
     if here:
         with noted(faults):
-            require_ranks(config, site, host())
+            require_ranks(config, site, resources, host())
     if here or not _is_path(config.start_from):
         with noted(faults):
             start = start_of(config, site)

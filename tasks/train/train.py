@@ -102,7 +102,7 @@ def train(
         usual = {"algorithm": trainer.name, "seed": config.seed, "dataset": str(ref)}
         if config.own_code is not None:  # it may record such names itself, and MLflow takes each once
             usual = {}
-        ranks = {"num_ranks": config.num_ranks, "launcher": config.launcher} if launch else {}
+        ranks = {"num_ranks": config.num_ranks, "launcher": config.launcher} if launch and usual else {}
         run.params({**usual, **start, **ranks, **trainer.params})
         run.client.log_text(run.run_id, config.model_dump_json(indent=1), TRAINING_FILE)
         run.input(ref, store.open(ref).splits)

@@ -128,10 +128,10 @@ def test_all_or_none_so_that_two_jobs_follow_each_other(client: Client, tmp_path
     second = threading.Thread(target=run, args=("second", Followed(log=log)))
     second.start()
     assert waits.wait(60)
-    assert said[0].startswith("Waits for 2 workers: 0 of 2 are free, the others belong to ")
     go.touch()
     first.join(60)
     second.join(60)
+    assert said[0].startswith("Waits for 2 workers: 0 of 2 are free, others belong to ")
     assert results["second"] > results["first"]
 
 

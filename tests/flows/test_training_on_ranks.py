@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ ASSETS = Path(__file__).parents[1] / "assets" / "own_code"
 
 
 @pytest.fixture(autouse=True)
-def two_workers() -> None:
+def two_workers() -> Iterator[None]:
     DaskCluster(n_workers=2).save(SITE, overwrite=True)
+    yield
+    DaskCluster(n_workers=1).save(SITE, overwrite=True)
 
 
 @flow
@@ -101,3 +104,5 @@ def test_impossible_numbers_are_refused_in_the_form() -> None:
         TrainConfig(num_ranks=2, min_ranks=3)
     with pytest.raises(InvalidSettings, match="launcher"):
         TrainConfig(num_ranks=2, launcher="mpi")  # type: ignore[arg-type]
+    with pytest.raises(InvalidSettings, match="Own code cannot go on with fewer ranks"):
+        TrainConfig(num_ranks=2, min_ranks=1, own_code=OwnCode(source="/code"))

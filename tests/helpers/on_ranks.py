@@ -33,7 +33,8 @@ def meet(rank: Rank) -> dict[str, Any]:
 def variables(rank: Rank) -> dict[str, str]:
     """The variables that user code finds."""
     assert rank.communicator is None
-    return dict(os.environ)
+    assert rank.variables.items() <= os.environ.items()
+    return dict(rank.variables)
 
 
 def fail_on(number: int, rank: Rank) -> None:
@@ -136,3 +137,24 @@ def mean_on_gpu(rank: Rank) -> float:
     rank.communicator.average_(mean)
     assert bool((mean == mean[0]).all())
     return float(mean[0])
+
+
+def fit_striped_on(folder: str, changes: dict[str, Any], rank: Rank) -> dict[str, np.ndarray] | None:
+    """Fit the tiny network on stripes, with a checkpoint of each step, and give its weights."""
+    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.loop.callbacks import checkpoints
+    from tests.helpers.striped import fit_striped
+
+    checkpoints.EVERY_S, checkpoints.LARGEST_SHARE = 0.0, float("inf")
+    assert rank.communicator is not None
+    size = rank.communicator.world.size
+    context = FitContext(
+        seed=3,
+        work_folder=Path(folder),
+        report=lambda epoch, *_: rank.tell(["epoch", epoch, size]),
+        report_steps=lambda step, _: rank.tell(["step", step, size]),
+        should_resize=rank.wishes.resize.is_set,
+        communicator=rank.communicator,
+    )
+    network = fit_striped(context=context, **changes, logging_steps=1).model.network  # type: ignore[attr-defined]
+    return {name: value.numpy() for name, value in network.state_dict().items()}

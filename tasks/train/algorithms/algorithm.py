@@ -165,10 +165,14 @@ class Launch(Protocol):
 
     Attributes:
         num_ranks: How many there are to be.
+        threads: Processor threads of each; None leaves it to them.
     """
 
     @property
     def num_ranks(self) -> int: ...
+
+    @property
+    def threads(self) -> int | None: ...
 
     def __call__(
         self,
@@ -176,6 +180,7 @@ class Launch(Protocol):
         told: Callable[[Any], None],
         should_stop: Callable[[], bool],
         *,
+        every_round: Callable[[], None] = lambda: None,
         joined: bool = True,
     ) -> Any:
         """Run it.
@@ -184,6 +189,7 @@ class Launch(Protocol):
             function: Called on each rank.
             told: Called with what rank 0 tells.
             should_stop: Asked now and then; True asks the ranks to end.
+            every_round: Called several times a second while they run.
             joined: Whether the ranks are joined before it is called.
 
         Returns:

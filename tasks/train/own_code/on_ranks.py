@@ -11,15 +11,10 @@ from dataclasses import dataclass, replace
 from tasks.errors import Unavailable
 from tasks.train.algorithms.algorithm import Launch
 from tasks.train.own_code.outcome import failure
-from tasks.train.own_code.process import Ending, Program, run
+from tasks.train.own_code.process import Ending, Program, memory_bytes, run
 from tasks.train.ranks.rank import Rank
 
 _LINES = 200
-_PREFIXES = (
-    "RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "HOROVOD_", "TF_CONFIG",
-    "GLOO_", "NCCL_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS",
-)  # fmt: skip
-"""Variables that a launcher sets for its ranks."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,7 @@ class _OnRank:
     program: Program
 
     def __call__(self, rank: Rank) -> Ending:
-        program = _of_rank(self.program, rank.place.rank)
+        program = _of_rank(self.program, rank)
         lines: deque[str] = deque(maxlen=_LINES)
 
         def follow(new: bytes) -> None:
@@ -66,17 +61,22 @@ def run_on_ranks(
         OwnCodeFailed: It failed on a rank, of the first one that did.
     """
     ending: Ending = launch(
-        _OnRank(program), lambda said: follow(base64.b64decode(said)), should_stop, joined=False
+        _OnRank(program),
+        lambda said: follow(base64.b64decode(said)),
+        should_stop,
+        every_round=lambda: follow(b""),  # there may be events and logged metrics without a line of output
+        joined=False,
     )
     return ending
 
 
-def _of_rank(program: Program, number: int) -> Program:
-    """The program with this rank's variables, and with its own log and scratch folder.
+def _of_rank(program: Program, rank: Rank) -> Program:
+    """The program with this rank's variables and share of the memory, and its own log and scratch folder.
 
     Raises:
         Unavailable: This host does not see the files of the training.
     """
+    number = rank.place.rank
     if not program.folder.is_dir():
         raise Unavailable(
             f"rank {number} does not see the files of the training",
@@ -84,8 +84,9 @@ def _of_rank(program: Program, number: int) -> Program:
             allowed="a folder on a share that all hosts of the cluster see",
             mend="set checkpoint_folder to such a folder, or use one host",
         )
-    theirs = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
-    mine = replace(program, environment={**program.environment, **theirs})
+    shared = memory_bytes(program.limits) / rank.place.local_size / 2**30
+    limits = program.limits.model_copy(update={"memory_gib": shared})
+    mine = replace(program, environment={**program.environment, **rank.variables}, limits=limits)
     if number == 0:
         return mine
     return replace(

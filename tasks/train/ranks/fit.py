@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.errors import Unavailable
 from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, TrainingData
 from tasks.train.algorithms.network_algorithm import NetworkHyperparameters
+from tasks.train.loop.refusals import refuse_unfit
 from tasks.train.ranks.rank import Rank
 
 
@@ -30,6 +33,14 @@ class _Share:
         from tasks.train import algorithms
 
         assert rank.communicator is not None
+        for path in (self.context["work_folder"], self.context["start_from"]):
+            if path is not None and not path.exists():
+                raise Unavailable(
+                    f"rank {rank.place.rank} does not see the files of the training",
+                    where=f"{path} on {os.uname().nodename}",
+                    allowed="a folder on a share that all hosts of the cluster see",
+                    mend="name such folders as checkpoint_folder and start_from, or use one host",
+                )
         context = FitContext(
             **self.context,
             report=lambda *told: rank.tell(["epoch", *told]),
@@ -56,6 +67,9 @@ def fit_on_ranks(algorithm: str, data: TrainingData, settings: AlgorithmSettings
     assert isinstance(settings, NetworkHyperparameters)
     # However many ranks go on in the end, the epochs are those of the number that was asked for.
     epochs = settings.epochs_for(len(data.train), context.launch.num_ranks)
+    refuse_unfit(settings, data, context.launch.num_ranks)
+    if context.work_folder is not None:
+        context.work_folder.mkdir(parents=True, exist_ok=True)
     share = _Share(
         algorithm,
         settings.model_copy(update={"epochs": epochs}),
@@ -64,7 +78,7 @@ def fit_on_ranks(algorithm: str, data: TrainingData, settings: AlgorithmSettings
             "seed": context.seed,
             "work_folder": context.work_folder,
             "max_time_s": context.max_time_s,
-            "threads": context.threads,
+            "threads": context.launch.threads,
             "gpus": context.gpus,
             "start_from": context.start_from,
         },

@@ -1,38 +1,40 @@
 """Run a function on all ranks or on none, and on fewer where some are lost.
 
-A gang is so many workers, all taken before the first rank starts and all given back together. When a rank
-is lost the others are ended, and as many ranks as are left, or have come back, start again: the function
-goes on from its own last checkpoint. This is how torchrun's elastic agents do it.
+A gang is so many workers, all taken before the first rank starts. When a rank is lost the others are ended,
+and as many ranks as are left, or have come back, start again: the function goes on from its own last
+checkpoint. This is how torchrun's elastic agents do it.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from tasks.errors import Unavailable
 from tasks.train.ranks import host
+from tasks.train.ranks.claims import POLL_S, Claims
 from tasks.train.ranks.launcher import Launcher, Place
 from tasks.train.ranks.numbers import require_possible
 from tasks.train.ranks.rank import Rank
 from tasks.train.ranks.running import RankLost, Running
-from tasks.train.ranks.workers import Facts, Workers, chosen, places
+from tasks.train.ranks.workers import Workers
 
 if TYPE_CHECKING:
     from distributed import Client
 
 T = TypeVar("T")
 
-POLL_S = 0.25
 SURVEY_S = 2.0
-STOP_GRACE_S = 60.0
-NO_PROGRESS = 3
-"""Losses in a row, without anything told in between, after which a job is given up."""
+STOP_GRACE_S = 600.0
+"""How long ranks that are asked to end may take: as long as a validation pass that is under way."""
+STEADY_S = 60.0
+"""Ranks that ran for so long have kept a checkpoint: what ends them is not what ended those before."""
+LOSSES_IN_A_ROW = 3
+LOSSES = 100
+"""Losses after which a job is given up: in a row, each after a short while, and in all."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Gang:
         launcher: How they find each other.
         min_ranks: How many are enough to go on when others are lost; None goes on with no less.
         ranks_per_host: On each host; None fills hosts one after the other.
-        threads: Processor threads of a rank; None is a share of the worker's.
+        threads: Processor threads of a rank; None leaves it to the worker's variables.
         patience_s: How long to wait for workers that other jobs have.
     """
 
@@ -64,11 +66,13 @@ class Followed:
         told: Called with what rank 0 tells.
         should_stop: Asked now and then; True asks the ranks to end.
         log: Called with a sentence, such as that a rank was lost.
+        every_round: Called several times a second while the ranks run.
     """
 
     told: Callable[[Any], None] = lambda _: None
     should_stop: Callable[[], bool] = lambda: False
     log: Callable[[str], None] = lambda _: None
+    every_round: Callable[[], None] = lambda: None
 
 
 def launch(
@@ -94,134 +98,102 @@ def launch(
     Raises:
         InvalidSettings: There can be no such gang.
         Unavailable: The cluster has too few workers, or others than this process goes with.
+        FitStopped: It was stopped while it waited for workers.
         RankLost: A rank was lost, and too few are left.
         Exception: What the function raised on a rank, of the first rank that did.
     """
-    import cloudpickle
-
     followed = followed or Followed()
     require_possible(gang.num_ranks, gang.min_ranks, gang.ranks_per_host)
-    launcher = gang.launcher if joined else None
     workers = Workers(client)
-    lost_in_a_row, least = 0, gang.num_ranks
+    claims = Claims(
+        workers, uuid4().hex[:12], gang.num_ranks, gang.ranks_per_host, gang.launcher.packages, followed.log
+    )
+    least, losses, in_a_row = gang.num_ranks, 0, 0
     try:
         while True:
-            job = uuid4().hex[:12]
-            with _claimed(workers, gang, job, least, followed) as (taken, known):
-                told: list[Any] = []
-
-                def hear(said: Any, told: list[Any] = told) -> None:
-                    told.append(said)
-                    followed.told(said)
-
-                running = Running(job, places(taken, known))
-                contents = [cloudpickle.dumps((function, launcher, place)) for place in running.places]
-                try:
-                    kind, what = _run(running, contents, gang, workers, known, followed, hear)
-                except RankLost as loss:
-                    lost_in_a_row = 1 if told else lost_in_a_row + 1
-                    least = gang.min_ranks or gang.num_ranks
-                    if gang.min_ranks is None or lost_in_a_row >= NO_PROGRESS:
-                        raise
-                    followed.log(f"{loss.what}; at least {least} ranks go on from the last checkpoint.")
-                    continue
+            claims.gather(least, followed.should_stop, patience_s=gang.patience_s, after_loss=bool(losses))
+            began = time.monotonic()
+            try:
+                kind, what = _run(function, joined, gang, workers, claims, followed)
+            except RankLost as loss:
+                losses += 1
+                in_a_row = 1 if time.monotonic() - began > STEADY_S else in_a_row + 1
+                given_up = in_a_row >= LOSSES_IN_A_ROW or losses >= LOSSES
+                if gang.min_ranks is None or given_up or followed.should_stop():
+                    raise
+                least = gang.min_ranks
+                followed.log(f"{loss.what}; at least {least} ranks go on from the last checkpoint.")
+                claims.end_ranks()
+                continue
             if kind == "result":
                 result: T = what
                 return result
             followed.log("A worker is there again: the ranks go on with it from here.")
+            claims.end_ranks()
     finally:
-        workers.close()
-
-
-@contextmanager
-def _claimed(
-    workers: Workers, gang: Gang, job: str, least: int, followed: Followed
-) -> Iterator[tuple[list[str], Mapping[str, Facts]]]:
-    """Workers that belong to the job: as many as are wanted, or at least the least; all or none."""
-    deadline = time.monotonic() + gang.patience_s
-    said = ""
-    taken: list[str] = []
-    try:
-        while True:
-            known = workers.survey(gang.launcher.packages)
-            _refuse_too_few(known, gang, least)
-            free = {address: one for address, one in known.items() if not one.holder}
-            wanted = chosen(free, gang.num_ranks, gang.ranks_per_host)
-            if len(wanted) >= least:
-                answers = workers.call(host.claim, dict.fromkeys(wanted, (job,)))
-                taken = [address for address in wanted if answers[address] is True]
-                if len(taken) == len(wanted):
-                    break
-                workers.call(host.release, dict.fromkeys(taken, (job,)))  # somebody was quicker
-                taken = []
-            waiting = (
-                f"Waits for {least} workers: {len(free)} of {len(known)} are free, the others belong to "
-                f"{', '.join(sorted({one.holder for one in known.values() if one.holder}))}."
-            )
-            if waiting != said and len(free) < len(known):
-                said = waiting
-                followed.log(waiting)
-            if followed.should_stop() or time.monotonic() > deadline:
-                raise Unavailable(
-                    f"{least} workers were not free", where="the Dask cluster", mend="try again later"
-                )
-            time.sleep(POLL_S)
-        yield taken, known
-    finally:
-        if taken:
-            workers.call(host.release, dict.fromkeys(taken, (job,)))
-
-
-def _refuse_too_few(known: Mapping[str, Facts], gang: Gang, least: int) -> None:
-    fitting = chosen(known, gang.num_ranks, gang.ranks_per_host)
-    if len(fitting) >= least:
-        return
-    hosts = len({one.host for one in known.values()})
-    each = f", {gang.ranks_per_host} on each host" if gang.ranks_per_host else ""
-    raise Unavailable(
-        f"{least} ranks{each} are asked for, and the cluster has {len(known)} workers on {hosts} "
-        f"host{'s' if hosts != 1 else ''}, one for a rank",
-        where="num_ranks",
-        allowed=f"at most {len(fitting)}",
-        mend="ask for fewer ranks, or let the block Dask Cluster have more workers",
-    )
+        try:
+            claims.release()
+        finally:
+            workers.close()
 
 
 def _run(
-    running: Running,
-    contents: Sequence[bytes],
+    function: Callable[[Rank], Any],
+    joined: bool,
     gang: Gang,
     workers: Workers,
-    known: Mapping[str, Facts],
+    claims: Claims,
     followed: Followed,
-    hear: Callable[[Any], None],
 ) -> tuple[str, Any]:
     """Start the ranks and follow them to their end: `("result", what)` or `("resized", None)`."""
-    address = _address_for(running.places)
-    with gang.launcher.meeting(running.places, address) as environments:
-        given = {
-            place.worker: (running.job, content, {**environment, **_around(place, running.places, gang)})
-            for place, content, environment in zip(running.places, contents, environments, strict=True)
-        }
+    import cloudpickle
+
+    running = Running(claims.job, claims.places)
+    with gang.launcher.meeting(running.places, _address_for(running.places)) as environments:
+        launcher = gang.launcher if joined else None
+        given = {}
+        for place, environment in zip(running.places, environments, strict=True):
+            variables = {**environment, **_around(place, running.places, gang)}
+            content = cloudpickle.dumps((function, launcher, place, variables))
+            given[place.worker] = (running.job, content, variables)
         for place, answer in zip(running.places, workers.call(host.start, given).values(), strict=True):
             if isinstance(answer, Exception):
                 raise RankLost(f"rank {place.rank} did not start on {place.worker}: {answer}")
-        surveyed_at = time.monotonic()
+        looked_at = time.monotonic()
+        resizing = False
         while True:
-            polled = workers.call(
-                host.poll,
-                {p.worker: (running.job,) for p in running.places if p.rank not in running.ended},
-            )
-            if (done := running.heard(polled, hear)) is not None:
-                return done
-            _ask_to_stop(running, workers, followed)
-            if len(running.places) < gang.num_ranks and time.monotonic() - surveyed_at > SURVEY_S:
-                surveyed_at = time.monotonic()
-                others = {a: f for a, f in workers.survey(gang.launcher.packages).items() if not f.holder}
-                mine = {place.worker: known[place.worker] for place in running.places}
-                if len(chosen({**mine, **others}, gang.num_ranks, gang.ranks_per_host)) > len(mine):
+            followed.every_round()
+            asked = [p.worker for p in running.places if p.rank not in running.ended]
+            if time.monotonic() - looked_at > SURVEY_S:
+                looked_at = time.monotonic()
+                running.gone(set(asked) - set(workers.addresses()))  # sooner than a call to it fails
+                if len(running.places) < gang.num_ranks and not resizing and claims.could_grow():
+                    resizing = True
                     workers.call(host.say, {p.worker: (running.job, "resize") for p in running.places})
+            polled = workers.call(host.poll, dict.fromkeys(asked, (running.job,)))
+            if (done := running.heard(polled, followed.told)) is not None:
+                kind, size = done
+                return kind, _result(workers, running, size) if kind == "result" else None
+            _ask_to_stop(running, workers, followed)
             time.sleep(POLL_S)
+
+
+def _result(workers: Workers, running: Running, size: int) -> Any:
+    """What the function returned on rank 0, fetched in parts: it may be a large model.
+
+    Raises:
+        RankLost: Its worker went away before it was all here.
+    """
+    import cloudpickle
+
+    root = running.places[0].worker
+    content = bytearray()
+    while len(content) < size:
+        part = workers.call(host.part, {root: (running.job, len(content))})[root]
+        if isinstance(part, BaseException):
+            raise RankLost(f"rank 0 is lost with its worker {root}: {part}")
+        content += part
+    return cloudpickle.loads(bytes(content))[1]
 
 
 def _ask_to_stop(running: Running, workers: Workers, followed: Followed) -> None:

@@ -68,10 +68,8 @@ class HorovodLauncher:
         hvd.init()
         if torch.cuda.is_available():
             torch.cuda.set_device(hvd.local_rank())
-        try:
-            yield HorovodRanks()
-        finally:
-            hvd.shutdown()
+        yield HorovodRanks()
+        hvd.shutdown()  # not after an error: it may wait for ranks that are lost
 
     def is_loss(self, error: BaseException) -> bool:
         """See `Launcher.is_loss`."""

@@ -21,9 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LEASE_S = 30.0
+LEASE_S = 90.0
+"""How long a claim holds without a call: longer than a driver is busy with what a rank told it."""
+PART_BYTES = 16 * 2**20
 ROOT = Path(__file__).parents[3]
+OUTCOME, RESULT = "outcome.pickle", "result.pickle"
+ALIVE = "alive"
+"""The word that tells a rank with each call that there is a driver."""
 _TAIL_BYTES = 20_000
+_KILLED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +40,34 @@ class Polled:
         said: What it told since the last time.
         silent_s: Time since it last gave a sign of life.
         code: Its exit code, negative for a signal; None while it runs.
-        outcome: What it left when it ended, pickled by `child`; None where it left nothing.
+        outcome: How it ended, pickled by `child`; None where it left no word.
+        result_bytes: Size of what its function returned.
         tail: The end of its output, once it has ended.
     """
 
     said: list[Any]
     silent_s: float
-    code: int | None
-    outcome: bytes | None
-    tail: str
+    code: int | None = None
+    outcome: bytes | None = None
+    result_bytes: int = 0
+    tail: str = ""
+
+
+@dataclass
+class _Process:
+    """The process of a rank.
+
+    Attributes:
+        hearing: Takes in what it says, until it ends.
+        folder: Its output and its result.
+    """
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+    hearing: threading.Thread | None = None
+    heard_at: float = 0.0
+    said: list[Any] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass
@@ -51,11 +76,7 @@ class _Claim:
 
     job: str
     used_at: float
-    process: subprocess.Popen[bytes] | None = None
-    folder: Path | None = None
-    heard_at: float = 0.0
-    said: list[Any] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    rank: _Process | None = None
 
 
 _claim: _Claim | None = None
@@ -69,11 +90,11 @@ def holder() -> str:
 
 
 def claim(job: str) -> bool:
-    """Take this worker for a job; says whether it was free."""
+    """Take this worker for a job; says whether it is the job's."""
     global _claim
     with _lock:
         if _claim is not None:
-            return False
+            return _claim.job == job
         _claim = _Claim(job, time.monotonic())
     threading.Thread(target=_watch, args=(_claim,), name="rank-lease", daemon=True).start()
     return True
@@ -84,59 +105,84 @@ def start(job: str, function: bytes, environment: Mapping[str, str]) -> None:
 
     Args:
         job: The job.
-        function: What `child` runs, pickled.
+        function: What `child` runs, pickled. It is handed over in memory: there may be secrets in it.
         environment: Variables besides those of the worker.
     """
-    from tasks.train.ranks.child import SPECIFICATION
-
     mine = _of(job)
     folder = Path(tempfile.mkdtemp(prefix="trainyard-rank-"))
-    (folder / SPECIFICATION).write_bytes(function)
     reading, writing = os.pipe()
-    with (folder / "output.log").open("wb") as output:
+    with (
+        os.fdopen(os.memfd_create("function"), "wb") as handed,
+        os.fdopen(writing, "wb") as saying,
+        (folder / "output.log").open("wb") as output,
+    ):
+        handed.write(function)
+        handed.flush()
+        numbers = [str(number) for number in (handed.fileno(), saying.fileno(), os.getpid())]
         process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.train.ranks.child", str(folder), str(writing), str(os.getpid())],
+            [sys.executable, "-m", "tasks.train.ranks.child", str(folder), *numbers],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,
             env={**os.environ, **environment},
-            pass_fds=(writing,),
+            pass_fds=(handed.fileno(), saying.fileno()),
             start_new_session=True,
         )
-    os.close(writing)
-    mine.process, mine.folder, mine.heard_at = process, folder, time.monotonic()
-    threading.Thread(target=_hear, args=(mine, reading), name="rank-words", daemon=True).start()
+    mine.rank = rank = _Process(process, folder, heard_at=time.monotonic())
+    rank.hearing = threading.Thread(target=_hear, args=(rank, reading), name="rank-words", daemon=True)
+    rank.hearing.start()
 
 
 def poll(job: str) -> Polled:
     """How the rank of a job stands."""
-    from tasks.train.ranks.child import RESULT
-
-    mine = _of(job)
-    assert mine.process is not None
-    assert mine.folder is not None
-    code = mine.process.poll()
-    with mine.lock:
-        said, mine.said = mine.said, []
-        silent_s = time.monotonic() - mine.heard_at
+    rank = _rank_of(job)
+    code = rank.process.poll()
     if code is None:
-        return Polled(said, silent_s, None, None, "")
-    result, output = mine.folder / RESULT, mine.folder / "output.log"
+        say(job, ALIVE)
+    elif rank.hearing is not None:
+        rank.hearing.join(2)  # its last words; something that it left behind may hold the pipe open
+    with rank.lock:
+        said, rank.said = rank.said, []
+        silent_s = time.monotonic() - rank.heard_at
+    if code is None:
+        return Polled(said, silent_s)
+    outcome, result, output = rank.folder / OUTCOME, rank.folder / RESULT, rank.folder / "output.log"
     with output.open("rb") as file:
         file.seek(max(0, output.stat().st_size - _TAIL_BYTES))
         tail = file.read().decode(errors="replace")
-    return Polled(said, silent_s, code, result.read_bytes() if result.exists() else None, tail)
+    return Polled(
+        said,
+        silent_s,
+        code,
+        outcome.read_bytes() if outcome.exists() else None,
+        result.stat().st_size if result.exists() else 0,
+        tail,
+    )
+
+
+def part(job: str, offset: int) -> bytes:
+    """A part of what the function of a rank returned, pickled, from an offset on."""
+    with (_rank_of(job).folder / RESULT).open("rb") as file:
+        file.seek(offset)
+        return file.read(PART_BYTES)
 
 
 def say(job: str, word: str) -> None:
     """Say a word to the rank of a job: see `rank.Wishes`."""
-    mine = _of(job)
-    assert mine.process is not None
-    assert mine.process.stdin is not None
+    stdin = _rank_of(job).process.stdin
+    assert stdin is not None
     with contextlib.suppress(OSError):  # it has ended
-        mine.process.stdin.write(word.encode() + b"\n")
-        mine.process.stdin.flush()
+        stdin.write(word.encode() + b"\n")
+        stdin.flush()
+
+
+def end(job: str) -> None:
+    """End the rank of a job, and keep this worker for the job."""
+    mine = _of(job)
+    rank, mine.rank = mine.rank, None
+    if rank is not None:
+        _kill(rank)
 
 
 def release(job: str) -> None:
@@ -146,7 +192,8 @@ def release(job: str) -> None:
         if _claim is None or _claim.job != job:
             return
         mine, _claim = _claim, None
-    _end(mine)
+    if mine.rank is not None:
+        _kill(mine.rank)
 
 
 def _of(job: str) -> _Claim:
@@ -157,37 +204,50 @@ def _of(job: str) -> _Claim:
         return _claim
 
 
-def _end(mine: _Claim) -> None:
-    if mine.process is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(mine.process.pid, signal.SIGKILL)
-        mine.process.wait()
-        assert mine.process.stdin is not None
-        with contextlib.suppress(OSError):
-            mine.process.stdin.close()
-    if mine.folder is not None:
-        shutil.rmtree(mine.folder, ignore_errors=True)
+def _rank_of(job: str) -> _Process:
+    rank = _of(job).rank
+    if rank is None:
+        raise LookupError(f"no rank of {job} was started here")
+    return rank
 
 
-def _hear(mine: _Claim, descriptor: int) -> None:
+def _kill(rank: _Process) -> None:
+    if rank.process.poll() is None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(rank.process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
+            rank.process.wait(_KILLED_S)
+    assert rank.process.stdin is not None
+    with contextlib.suppress(OSError):
+        rank.process.stdin.close()
+    shutil.rmtree(rank.folder, ignore_errors=True)
+
+
+def _hear(rank: _Process, descriptor: int) -> None:
     """Take in what the rank says until it ends."""
     with open(descriptor, "rb") as lines:
         for line in lines:
-            message = json.loads(line)
-            with mine.lock:
-                mine.heard_at = time.monotonic()
+            try:
+                message = json.loads(line)
+            except ValueError:  # it was killed while it said this
+                continue
+            with rank.lock:
+                rank.heard_at = time.monotonic()
                 if "said" in message:
-                    mine.said.append(message["said"])
+                    rank.said.append(message["said"])
 
 
 def _watch(mine: _Claim) -> None:
-    """Free the worker when the driver stays away."""
+    """Free the worker when the driver stays away; keep the folder of one that goes on looking used."""
     while True:
         time.sleep(LEASE_S / 10)
         with _lock:
             if _claim is not mine:
                 return
-            if time.monotonic() - mine.used_at < LEASE_S:
-                continue
-        release(mine.job)
-        return
+            away = time.monotonic() - mine.used_at >= LEASE_S
+        if away:
+            release(mine.job)
+            return
+        if mine.rank is not None:
+            with contextlib.suppress(OSError):
+                os.utime(mine.rank.folder)

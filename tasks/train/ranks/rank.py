@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ class Wishes:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.resize = threading.Event()
+        self.heard_at = time.monotonic()
 
     def hear(self, word: str) -> None:
         """Take a word in: `stop` or `resize`."""
@@ -53,9 +55,11 @@ class Rank:
         communicator: The ranks; None where the function joins them by itself.
         tell: Sends something that JSON can hold to the driver.
         wishes: What the driver said.
+        variables: What a program finds the other ranks by; this process has them too.
     """
 
     place: Place
     communicator: Communicator | None
     tell: Callable[[Any], None]
     wishes: Wishes
+    variables: Mapping[str, str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -12,8 +12,8 @@ from tasks.errors import TrainyardError, Unavailable
 from tasks.train.ranks.host import Polled
 from tasks.train.ranks.launcher import Place
 
-SILENT_S = 30.0
-"""A rank that gives no sign of life for so long stands still."""
+SILENT_S = 60.0
+"""A rank that gives no sign of life for so long stands still; a cold import of PyTorch may take a while."""
 CAUSE_S = 5.0
 """How long the cause is waited for when ranks only say that they lost another."""
 FIRST_S = 1.0
@@ -68,7 +68,14 @@ class Running:
     asked_at: float | None = None
     _faulty_at: float | None = None
 
-    def heard(self, polled: Mapping[str, Any], hear: Callable[[Any], None]) -> tuple[str, Any] | None:
+    def gone(self, workers: Collection[str]) -> None:
+        """Take in that workers are not there any more; `heard` raises for it."""
+        for place in self.places:
+            if place.worker in workers and place.rank not in self.ended:
+                what = f"rank {place.rank} is lost with its worker {place.worker}"
+                self.faults[place.rank] = Fault(Cause.GONE, 0.0, RankLost(what, where=place.host))
+
+    def heard(self, polled: Mapping[str, Any], hear: Callable[[Any], None]) -> tuple[str, int] | None:
         """Take in how the ranks stand.
 
         Args:
@@ -76,7 +83,7 @@ class Running:
             hear: Called with what rank 0 told.
 
         Returns:
-            `("result", what)` or `("resized", None)` of rank 0, once all have ended; None before.
+            `("result", its size in bytes)` or `("resized", 0)` of rank 0, once all have ended; None before.
 
         Raises:
             RankLost: One of them is lost.
@@ -103,8 +110,7 @@ class Running:
             self._raise_the_first()
         if self.faults or len(self.ended) < len(self.places):
             return None
-        kind, what, _ = _unpacked(self.ended[0])
-        return kind, what
+        return _unpacked(self.ended[0])[0], self.ended[0].result_bytes
 
     def _raise_the_first(self) -> None:
         """Raise for the rank that took the others along, once it is known."""

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from tasks.train.resources import Resources
 
 
-def require_ranks(config: TrainConfig, site: str, there_is: Resources) -> None:
+def require_ranks(config: TrainConfig, site: str, resources: Resources, there_is: Resources) -> None:
     """Check, within seconds, that the site's cluster has as many workers as a training has ranks.
 
     Args:
         config: What to train.
         site: Which set of blocks to use.
+        resources: What all ranks together may use.
         there_is: What this host has.
 
     Raises:
@@ -40,8 +41,8 @@ def require_ranks(config: TrainConfig, site: str, there_is: Resources) -> None:
         with _connected(block, config.num_ranks, 0) as client:
             workers = len(client.scheduler_info(n_workers=-1)["workers"])
         there = f"the cluster at {block.address} has {workers} workers"
-    elif gpus := _gpus(block, there_is):
-        workers, there = gpus, f"this host has {gpus} GPUs for ranks"
+    elif gpus := _gpus(block, resources, there_is):
+        workers, there = gpus, f"this host has {gpus} GPU{'s' if gpus > 1 else ''} for ranks"
     else:
         processors = there_is.cpus or 1
         workers = min(block.n_workers, processors)
@@ -82,7 +83,7 @@ def on_ranks(
         ranks_per_host=config.ranks_per_host,
         threads=None if block.address else max(1, cpus // config.num_ranks),
     )
-    with _connected(block, config.num_ranks, _gpus(block, there_is)) as client:
+    with _connected(block, config.num_ranks, _gpus(block, resources, there_is)) as client:
         yield _OnRanks(gang, client, log)
 
 
@@ -98,17 +99,23 @@ class _OnRanks:
     def num_ranks(self) -> int:
         return self.gang.num_ranks
 
+    @property
+    def threads(self) -> int | None:
+        return self.gang.threads
+
     def __call__(
         self,
         function: Callable[[Rank], Any],
         told: Callable[[Any], None],
         should_stop: Callable[[], bool],
         *,
+        every_round: Callable[[], None] = lambda: None,
         joined: bool = True,
     ) -> Any:
         from tasks.train.ranks.gang import Followed, launch
 
-        return launch(function, self.gang, self.client, Followed(told, should_stop, self.log), joined=joined)
+        followed = Followed(told, should_stop, self.log, every_round)
+        return launch(function, self.gang, self.client, followed, joined=joined)
 
 
 @contextmanager
@@ -121,7 +128,9 @@ def _connected(block: DaskCluster, ranks: int, gpus: int) -> Iterator[Client]:
     starting = block.rank_client(ranks, gpus)
     try:
         client = starting.__enter__()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        if not block.address:
+            raise
         raise Unavailable(
             f"no Dask scheduler answers at {block.address}",
             where="the block Dask Cluster",
@@ -133,7 +142,7 @@ def _connected(block: DaskCluster, ranks: int, gpus: int) -> Iterator[Client]:
         starting.__exit__(None, None, None)
 
 
-def _gpus(block: DaskCluster, there_is: Resources) -> int:
-    """GPUs of this host that get a worker for ranks."""
-    there = there_is.gpus or 0
+def _gpus(block: DaskCluster, resources: Resources, there_is: Resources) -> int:
+    """GPUs of this host that get a worker for ranks; none where the preset grants none."""
+    there = min(one for one in (there_is.gpus or 0, resources.gpus) if one is not None)
     return there if block.gpu_workers is None else min(there, block.gpu_workers)

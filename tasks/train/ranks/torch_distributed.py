@@ -76,10 +76,8 @@ class TorchLauncher:
         torch.distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=timedelta(seconds=LONGEST_WAIT_S)
         )
-        try:
-            yield TorchRanks()
-        finally:
-            torch.distributed.destroy_process_group()
+        yield TorchRanks()
+        torch.distributed.destroy_process_group()  # not after an error: it may wait for ranks that are lost
 
     def is_loss(self, error: BaseException) -> bool:
         """See `Launcher.is_loss`; gloo raises a plain RuntimeError that names its own source file."""

@@ -103,8 +103,33 @@ class Workers:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def addresses(self) -> list[str]:
-        """Of all workers that the scheduler knows."""
-        return sorted(self._client.scheduler_info(n_workers=-1)["workers"])
+        """Of all workers that the scheduler knows.
+
+        Raises:
+            Unavailable: The scheduler is gone.
+        """
+        self.require_scheduler()
+        asked = self._pool.submit(self._client.scheduler_info, n_workers=-1)
+        try:
+            return sorted(asked.result(CALL_S)["workers"])
+        except (TimeoutError, OSError) as error:
+            raise self._gone() from error
+
+    def require_scheduler(self) -> None:
+        """Check that the scheduler is there.
+
+        Raises:
+            Unavailable: The client has lost it.
+        """
+        if self._client.status != "running":
+            raise self._gone()
+
+    def _gone(self) -> Unavailable:
+        return Unavailable(
+            "the scheduler of the Dask cluster does not answer",
+            where="the block Dask Cluster",
+            mend="start it again; a retry of the run goes on from the last checkpoint",
+        )
 
     def call(self, function: Callable[..., Any], arguments: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """Call a function on workers at the same time.
@@ -209,7 +234,7 @@ def places(workers: Iterable[str], known: Mapping[str, Facts]) -> list[Place]:
                     host=name,
                     interface=known[address].interface,
                     port=known[address].port,
-                    gpus=gpus if all(gpus) else (),
+                    gpus=gpus if all(gpus) and len({*gpus}) == len(gpus) else (),  # else as the worker has it
                 )
             )
     return found
