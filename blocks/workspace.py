@@ -30,3 +30,11 @@ class Workspace(Block):
         "table-regression",
     ] = Field(description="What the workspace's models do; fixed once it is made.")
     goal: str = Field(default="", description="What the project is to reach, in words.")
+    training_slots: int = Field(
+        default=2, ge=0, description="Devices that its trainings may use at once; trainings beyond them wait."
+    )
+    serving_slots: int = Field(
+        default=2,
+        ge=0,
+        description="Worker processes that its endpoints may have at once; more of them wait.",
+    )

@@ -29,6 +29,7 @@ from prefect.utilities.callables import parameter_schema
 
 from blocks.container_image import ContainerImage
 from blocks.dask_cluster import DaskCluster
+from blocks.device_slots import DeviceSlots
 from blocks.docs_site import DocsSite
 from blocks.endpoint_host import EndpointHost
 from blocks.mlflow_server import MlflowServer
@@ -55,6 +56,7 @@ def local_blocks(settings: Settings) -> list[Block]:
         DaskCluster(n_workers=settings.dask_workers),
         RayCluster(num_cpus=settings.dask_workers),
         ResourcePresets(),
+        DeviceSlots(),
         DocsSite(folder=str(settings.home / "docs"), url=settings.docs_url),
         EndpointHost(home=str(settings.home), first_port=settings.endpoint_port),
     ]

@@ -21,6 +21,7 @@ from tasks.train import task as train_stage
 from tasks.train.config import TrainConfig
 from tasks.tune import task as tune_stage
 from tasks.tune.config import TuneConfig
+from tasks.workspace.queue import take_slots
 
 
 @flow(name="retrain", flow_run_name="retrain {data.name}")
@@ -57,6 +58,10 @@ def retrain(
         serving: The endpoint that serves the promoted version.
         site: Which set of blocks to run on.
     """
+    work = {"train": training, "tune": tuning, "sweep": sweeping}[method]
+    model = registration.model or data.name
+    take_slots(work, site, model=model, serving=serving if serve else None)
+
     raw = data_stage.ingest_dataset(data, site)
     checks = data_stage.validate_dataset(raw, validation, site, preprocessing)
     report_stage.report_validation(checks, site)

@@ -8,6 +8,7 @@ from tasks.refs import EndpointRef
 from tasks.register import task as register_stage
 from tasks.serve import task as serve_stage
 from tasks.serve.config import ServeConfig
+from tasks.workspace.queue import take_slots
 
 
 @flow(name="serve", flow_run_name="serve {model}")
@@ -19,6 +20,7 @@ def serve_model(model: str, serving: ServeConfig = ServeConfig(), site: str = "l
         serving: The endpoint and the alias that it follows.
         site: Which set of blocks to run on.
     """
+    take_slots(None, site, model=model, serving=serving)
     version = register_stage.find_version(model, serving.alias, site)
     return serve_stage.serve_model(version, serving, site)
 

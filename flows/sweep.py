@@ -10,6 +10,7 @@ from tasks.refs import StudyRef
 from tasks.report import task as report_stage
 from tasks.sweep import task as sweep_stage
 from tasks.sweep.config import SweepConfig
+from tasks.workspace.queue import take_slots
 
 
 @flow(name="sweep", flow_run_name="sweep {dataset.name}")
@@ -23,6 +24,7 @@ def sweep_algorithms(
         sweeping: The algorithms and the time budget.
         site: Which set of blocks to run on.
     """
+    take_slots(sweeping, site)
     found = data_stage.find_dataset(dataset, site)
     study = sweep_stage.sweep_algorithms(found, sweeping, site)
     report_stage.report_study(study, site)

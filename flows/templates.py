@@ -13,6 +13,7 @@ from tasks.templates import task as templates_stage
 from tasks.templates.config import TemplateConfig, TemplateData
 from tasks.train import task as train_stage
 from tasks.train.config import TrainConfig
+from tasks.workspace.queue import take_slots
 
 
 @flow(name="train-from-template", flow_run_name="train {data.name} from a template")
@@ -32,6 +33,7 @@ def train_from_template(
         training: The algorithm and its hyperparameters.
         site: Which set of blocks to run on.
     """
+    take_slots(training, site)
     source = templates_stage.template_source(data, problem)
     if source is not None:
         raw = data_stage.ingest_dataset(source, site)

@@ -11,6 +11,7 @@ from tasks.refs import RunRef
 from tasks.report import task as report_stage
 from tasks.train import task as train_stage
 from tasks.train.config import TrainConfig
+from tasks.workspace.queue import take_slots
 
 
 @flow(name="train", flow_run_name="train {dataset.name}")
@@ -24,6 +25,7 @@ def train_model(
         training: The algorithm or own code, and its hyperparameters.
         site: Which set of blocks to run on.
     """
+    take_slots(training, site)
     found = data_stage.find_dataset(dataset, site)
     run = train_stage.train_model(found, training, site)
     report_stage.report_training(run, site)

@@ -10,6 +10,7 @@ from tasks.refs import StudyRef
 from tasks.report import task as report_stage
 from tasks.tune import task as tune_stage
 from tasks.tune.config import TuneConfig
+from tasks.workspace.queue import take_slots
 
 
 @flow(name="tune", flow_run_name="tune {dataset.name}")
@@ -23,6 +24,7 @@ def tune_model(
         tuning: The search space, the searcher, the scheduler and the limits.
         site: Which set of blocks to run on.
     """
+    take_slots(tuning, site)
     found = data_stage.find_dataset(dataset, site)
     study = tune_stage.tune_model(found, tuning, site)
     report_stage.report_study(study, site)

@@ -6,6 +6,7 @@ from the URI; a step whose reference no longer verifies is run again (see `tasks
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Literal
 
@@ -22,8 +23,16 @@ DATASET_TAG = "trainyard.dataset"
 USER_TAG = "user:"
 """Prefix of the flow run tag that says who runs it, as in `user:ada`."""
 
+WORKSPACE_TAG = "workspace:"
+"""Prefix of the flow run tag that says which workspace it is of."""
+
 LOCAL_USER = "local"
 """Who runs what carries no such tag."""
+
+
+def tagged(tags: Iterable[str], prefix: str) -> str:
+    """What the first tag with a prefix says, such as the user in `user:ada`; empty without one."""
+    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), "")
 
 
 class Problem(StrEnum):

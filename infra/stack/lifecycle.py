@@ -61,6 +61,7 @@ def down(settings: Settings, report: Report) -> int:
             report("services", "stopping")
             recorded = health.is_healthy(settings, "prefect", supervisor.programs(settings).get("prefect"))
             in_progress = reaper.unfinished(settings) if recorded else []
+            supervisor.stop_program(settings, "queue")  # or it would start what waits for those that end
             supervisor.stop_program(settings, "caretaker")
             supervisor.stop_program(settings, "worker")
             if recorded:
@@ -105,7 +106,7 @@ def _complete(settings: Settings, report: Report, stack_id: str, *, fresh: bool)
             for name in reaper.Reaper(settings, stack_id, reaper.NO_GRACE).round():
                 report("run", f"{name} was left behind by a stack that is gone; it is closed as crashed")
         report("deployments", "registering")
-        _wait_healthy(settings, ["worker", "caretaker", "keeper"], report)
+        _wait_healthy(settings, ["worker", "caretaker", "queue", "keeper"], report)
         _await_bootstrap(settings, registration)
         report("deployments", "registered")
     finally:

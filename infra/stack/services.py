@@ -82,6 +82,7 @@ def declared(settings: Settings) -> list[Service]:
             stop_s=20,
         ),
         Service(name="caretaker", command=(python, "-m", "infra.stack.caretaker")),
+        Service(name="queue", command=(python, "-m", "tasks.workspace.board")),
     ]
 
 

@@ -56,7 +56,7 @@ def main() -> None:
         print(f"Ended {left} processes that an earlier {name} left.", flush=True)
     if name in database.DATABASES and (sentence := database.heal(settings, name)):
         print(sentence, flush=True)
-    if name == "worker":
+    if name in ("worker", "queue"):
         wait_for_work_pool(settings)
     os.execve(service.command[0], service.command, services.environment(settings, service))
 

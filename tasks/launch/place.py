@@ -23,10 +23,9 @@ from tasks.containers.task import image_variables
 from tasks.errors import InvalidSettings, NotFound
 from tasks.launch.checks import FlowFacts
 from tasks.launch.config import CopyConfig, DraftConfig, GroupConfig
-from tasks.refs import USER_TAG
+from tasks.refs import USER_TAG, WORKSPACE_TAG
 from tasks.trainings.status import DRAFT
 from tasks.trainings.task import PAGE, TRAINING_FLOWS
-from tasks.workspace.plan import TAG as WORKSPACE_TAG
 
 TRAIN = "train/step"
 """The deployment that one training is run by."""

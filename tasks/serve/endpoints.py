@@ -39,12 +39,14 @@ class Host:
         tracking_uri: The MLflow server whose aliases are followed.
         address: Address to listen on.
         first_port: Lowest port to use.
+        workspace: Workspace whose serving slots they use; empty for none.
     """
 
     home: Path
     tracking_uri: str
     address: str = "127.0.0.1"
     first_port: int = 3000
+    workspace: str = ""
 
 
 def serve(
@@ -186,6 +188,7 @@ def _ensure_record(place: EndpointPlace, model: str, config: ServeConfig, host: 
             max_queue=config.max_queue,
             max_instances=config.max_instances,
             max_body_mib=config.max_body_mib,
+            workspace=host.workspace,
             created_at=before.created_at if before else now(),
             curl=before.curl if before else "",
         )

@@ -43,6 +43,7 @@ class EndpointRecord(BaseModel):
     max_queue: int = 256
     max_instances: int = 512
     max_body_mib: int = 32
+    workspace: str = Field(default="", description="Workspace whose serving slots it uses; empty for none.")
     created_at: str
     enabled: bool = Field(default=True, description="Whether it is switched on.")
     curl: str = Field(default="", description="A command that asks it, ready to be pasted in a shell.")
@@ -54,7 +55,7 @@ class EndpointRecord(BaseModel):
     @property
     def settings_digest(self) -> str:
         """Recognises the settings that a process was started with."""
-        return hash_token(self.model_dump_json(exclude={"enabled", "curl"}))[:16]
+        return hash_token(self.model_dump_json(exclude={"enabled", "curl", "workspace"}))[:16]
 
     @property
     def status_url(self) -> str:

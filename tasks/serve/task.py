@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, cast
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from blocks.endpoint_host import EndpointHost
 from blocks.mlflow_server import MlflowServer
 from tasks.data.task import open_store
 from tasks.evaluate.task import evaluate_version
-from tasks.refs import DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef
+from tasks.refs import WORKSPACE_TAG, DatasetRef, EndpointRef, EvaluationRef, ModelVersionRef, tagged
 from tasks.serve.config import ServeConfig
 
 if TYPE_CHECKING:
@@ -114,4 +115,5 @@ def _host(site: str) -> Host:
         tracking_uri=cast(MlflowServer, MlflowServer.load(site)).tracking_uri,
         address=block.host,
         first_port=block.first_port,
+        workspace=tagged(flow_run.tags, WORKSPACE_TAG),
     )

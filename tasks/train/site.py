@@ -62,7 +62,7 @@ def looked_up(
     resources, start = ALL_THERE_IS, None
     faults: list[TrainyardError] = []
     with noted(faults):
-        resources = _resources(config, site, here)
+        resources = granted(config, site, here)
     if here:
         with noted(faults):
             require_ranks(config, site, resources, host())
@@ -98,8 +98,13 @@ def mlflow_client(site: str) -> MlflowClient:
     return cast(MlflowServer, MlflowServer.load(site)).client()
 
 
-def _resources(config: TrainConfig, site: str, here: bool = True) -> Resources:
-    """The preset's grant, if this host has it; of another host it is not known."""
+def granted(config: TrainConfig, site: str, here: bool = True) -> Resources:
+    """What the preset of a training grants, if this host has it; of another host that is not known.
+
+    Raises:
+        InvalidSettings: There is no such preset.
+        Unavailable: This host has less.
+    """
     try:
         presets = cast(ResourcePresets, ResourcePresets.load(site)).presets
     except ValueError:  # a site without presets of its own has the usual ones

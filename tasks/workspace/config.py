@@ -33,6 +33,20 @@ class WorkspaceConfig(Settings):
         description="What the models of the workspace do; fixed once it is made.",
     )
     goal: str = Field(default="", max_length=500, description="What the project is to reach, in words.")
+    training_slots: int = Field(
+        default=2,
+        ge=0,
+        le=100_000,
+        description="Devices that its trainings may use at once, one a rank or parallel trial: GPUs, or "
+        "processor slots on hosts without. Trainings beyond them wait.",
+    )
+    serving_slots: int = Field(
+        default=2,
+        ge=0,
+        le=100_000,
+        description="Worker processes that its endpoints may have at once. Runs that need more wait until an "
+        "endpoint is switched off.",
+    )
 
     @model_validator(mode="after")
     def _members_are_named_once(self) -> Self:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from tasks.refs import USER_TAG
-from tasks.workspace.plan import TAG
+from tasks.refs import USER_TAG, WORKSPACE_TAG, tagged
+
+AWAITING_SLOTS = "AwaitingSlots"
+"""Name of the paused state of a flow run that waits for slots."""
 
 WAITS = {
     "Pending": "its process to start",
@@ -23,7 +25,12 @@ WAITS = {
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What the orchestrator knows of a flow run."""
+    """What the orchestrator knows of a flow run.
+
+    Attributes:
+        devices: The slots that it has or needs, such as `2 GPUs`.
+        waits_for: What it waits for, where that is more than its state says.
+    """
 
     id: str
     flow: str
@@ -34,16 +41,19 @@ class RunFacts:
     created: datetime
     due: datetime | None
     started: datetime | None
+    devices: str = ""
+    waits_for: str = ""
 
 
 @dataclass(frozen=True)
-class Job:
+class JobLine:
     """One line of the list."""
 
     type: str
     workspace: str
     name: str
     user: str
+    devices: str
     state: str
     waits_for: str
     since: str
@@ -51,36 +61,37 @@ class Job:
     id: str
 
 
-def list_jobs(runs: Sequence[RunFacts], now: datetime) -> list[Job]:
+def list_jobs(runs: Sequence[RunFacts], now: datetime) -> list[JobLine]:
     """Running jobs first, then waiting ones in the order in which they are due.
 
     Runs that a schedule has planned for later are left out: they wait for nothing but the clock.
     """
     due = [run for run in runs if run.state != "Scheduled" or run.due is None or run.due <= now]
-    due.sort(key=lambda run: (run.started is None, run.started or run.due or run.created))
+    due.sort(key=lambda run: (not _under_way(run), run.started or run.due or run.created))
     return [_job(run, now) for run in due]
 
 
-def rows(jobs: Sequence[Job]) -> list[Mapping[str, str]]:
+def _under_way(run: RunFacts) -> bool:
+    """Whether it runs; one that waits for slots had a process before, to ask for them."""
+    return run.started is not None and run.state != AWAITING_SLOTS
+
+
+def rows(jobs: Sequence[JobLine]) -> list[Mapping[str, str]]:
     """The list as table rows."""
     return [asdict(job) for job in jobs]
 
 
-def owner(tags: Sequence[str], prefix: str) -> str:
-    """The value of the first tag with this prefix, such as the user in `user:ada`."""
-    return next((tag.removeprefix(prefix) for tag in tags if tag.startswith(prefix)), "")
-
-
-def _job(run: RunFacts, now: datetime) -> Job:
-    since = run.started or run.due or run.created
+def _job(run: RunFacts, now: datetime) -> JobLine:
+    since = (run.started if _under_way(run) else None) or run.due or run.created
     seconds = max(0, int((now - since).total_seconds()))
-    free = [tag for tag in run.tags if not tag.startswith((TAG, USER_TAG))]
-    waits_for = WAITS.get(run.state, "" if run.started is not None else "a worker")
-    return Job(
+    free = [tag for tag in run.tags if not tag.startswith((WORKSPACE_TAG, USER_TAG))]
+    waits_for = run.waits_for or WAITS.get(run.state, "" if run.started is not None else "a worker")
+    return JobLine(
         type=run.flow,
-        workspace=owner(run.tags, TAG),
+        workspace=tagged(run.tags, WORKSPACE_TAG),
         name=run.name,
-        user=owner(run.tags, USER_TAG),
+        user=tagged(run.tags, USER_TAG),
+        devices=run.devices,
         state=run.state,
         waits_for=waits_for,
         since=_ago(seconds),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.refs import WORKSPACE_TAG
 from tasks.workspace.config import WorkspaceConfig
-
-TAG = "workspace:"
 
 
 class WorkspacePlan(BaseModel):
@@ -33,5 +32,5 @@ def plan(config: WorkspaceConfig) -> WorkspacePlan:
             "mlflow.note.content": config.description or config.goal,
         },
         storage_prefix=f"workspaces/{config.name}",
-        run_tags=[TAG + config.name],
+        run_tags=[WORKSPACE_TAG + config.name],
     )

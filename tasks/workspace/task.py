@@ -10,34 +10,24 @@ from uuid import UUID
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterId,
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
-from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.objects import State, StateType
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
-from pydantic import ValidationError
 
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from blocks.workspace import Workspace
 from tasks.errors import InvalidSettings, NotFound, Unavailable
-from tasks.refs import USER_TAG
+from tasks.refs import USER_TAG, WORKSPACE_TAG, tagged
 from tasks.workspace import jobs, rules
+from tasks.workspace.board import facts_of
 from tasks.workspace.config import JobsConfig, WorkspaceConfig
-from tasks.workspace.plan import TAG, WorkspacePlan, plan
+from tasks.workspace.live import live_runs
+from tasks.workspace.plan import WorkspacePlan, plan
+from tasks.workspace.queue import snapshot
+from tasks.workspace.stored import block_name, load_workspace
 
 WORK_POOL = "local"
-LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.PAUSED, StateType.CANCELLING]
-PAGE_RUNS = 200
-"""Flow runs that one request asks for: the most that the server gives."""
 
 
 @task(task_run_name="apply workspace {config.name}")
@@ -69,27 +59,19 @@ def apply_workspace(config: WorkspaceConfig, site: str = "local", pool: str = WO
 
 
 @task(task_run_name="list jobs")
-def list_jobs(config: JobsConfig) -> list[jobs.Job]:
+def list_jobs(config: JobsConfig) -> list[jobs.JobLine]:
     """List running and waiting jobs, and publish them as the artifact `jobs`."""
-    now = datetime.now(UTC)
-    tags = [prefix + value for prefix, value in ((TAG, config.workspace), (USER_TAG, config.user)) if value]
-    wanted = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=LIVE)),
-        tags=FlowRunFilterTags(all_=tags) if tags else None,
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=now),  # not what is planned for later
-    )
-    facts: list[jobs.RunFacts] = []
+    tags = [
+        prefix + value
+        for prefix, value in ((WORKSPACE_TAG, config.workspace), (USER_TAG, config.user))
+        if value
+    ]
     with get_client(sync_client=True) as client:
-        while True:
-            runs = client.read_flow_runs(
-                flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=PAGE_RUNS, offset=len(facts)
-            )
-            flows = FlowFilter(id=FlowFilterId(any_=list({run.flow_id for run in runs})))
-            names = {flow.id: flow.name for flow in client.read_flows(flow_filter=flows)} if runs else {}
-            facts += [_facts(run, names[run.flow_id]) for run in runs]
-            if len(runs) < PAGE_RUNS:
-                break
-    listed = jobs.list_jobs(facts, now)[: config.limit]
+        runs = live_runs(client)
+        seen = snapshot(runs)  # of all: what a job waits for may be somebody else's
+        wanted = [run for run in runs if set(tags) <= set(run.tags)]
+        facts = facts_of(client, wanted, seen)
+    listed = jobs.list_jobs(facts, datetime.now(UTC))[: config.limit]
     create_table_artifact(
         [dict(row) for row in jobs.rows(listed)],
         key="jobs",
@@ -127,8 +109,8 @@ def stop_job(flow_run_id: str, user: str) -> str:
             raise NotFound(
                 f"There is no job {flow_run_id}", mend="take the id from the list of jobs"
             ) from None
-        name = jobs.owner(run.tags, TAG)
-        rules.require_may_stop(jobs.owner(run.tags, USER_TAG), load_workspace(name) if name else None, user)
+        name = tagged(run.tags, WORKSPACE_TAG)
+        rules.require_may_stop(tagged(run.tags, USER_TAG), load_workspace(name) if name else None, user)
         if run.state is None or run.state.is_final():
             raise Unavailable(
                 f"The job has ended already: {run.state_name or 'no state'}", where=f"flow run {run.name}"
@@ -137,33 +119,6 @@ def stop_job(flow_run_id: str, user: str) -> str:
         client.set_flow_run_state(identity, asked)
         now = client.read_flow_run(identity).state
     return "" if now is None else now.name or now.type.value
-
-
-def load_workspace(name: str) -> WorkspaceConfig:
-    """Load a workspace's settings as applied last.
-
-    Raises:
-        NotFound: There is no such workspace.
-        InvalidSettings: Its block was changed by hand to something that is not a workspace.
-    """
-    try:
-        block = Workspace.load(block_name(name))
-    except ValueError:
-        raise NotFound(
-            f"There is no workspace {name}", mend="apply it first, with the workspace flow"
-        ) from None
-    settings = {field: getattr(block, field) for field in WorkspaceConfig.model_fields}
-    try:
-        return WorkspaceConfig.model_validate(settings)
-    except ValidationError as error:
-        raise InvalidSettings(
-            f"The block of workspace {name} does not hold a workspace: {error}", mend="apply it again"
-        ) from error
-
-
-def block_name(workspace: str) -> str:
-    """Name of the block document that holds a workspace's settings."""
-    return f"workspace-{workspace}"
 
 
 def _apply_queue(client: SyncPrefectClient, wanted: WorkspacePlan, pool: str) -> None:
@@ -194,26 +149,13 @@ def _apply_storage(config: WorkspaceConfig, wanted: WorkspacePlan, store: Object
     filesystem.pipe_file(f"{folder}/workspace.json", json.dumps(config.model_dump(mode="json")).encode())
 
 
-def _facts(run: FlowRun, flow: str) -> jobs.RunFacts:
-    return jobs.RunFacts(
-        id=str(run.id),
-        flow=flow,
-        name=run.name,
-        state=run.state_name or "",
-        tags=list(run.tags),
-        work_queue=run.work_queue_name or "",
-        created=run.created or datetime.now(UTC),
-        due=run.next_scheduled_start_time or run.expected_start_time,
-        started=run.start_time,
-    )
-
-
 def _page(config: WorkspaceConfig, wanted: WorkspacePlan, pool: str) -> str:
     return (
         f"# Workspace {config.name}\n\n{config.description}\n\n"
         f"- problem: {config.problem.value}\n"
         f"- manager: {config.manager}; members: {', '.join(config.members) or 'none'}\n"
         f"- work queue: `{wanted.queue}` in pool `{pool}`\n"
+        f"- slots: {config.training_slots} for training, {config.serving_slots} for serving\n"
         f"- MLflow experiment: `{wanted.experiment}`\n"
         f"- storage: `{wanted.storage_prefix}`\n"
     )

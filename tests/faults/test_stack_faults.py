@@ -16,7 +16,7 @@ from tests.helpers.local_stack import SCRATCH_DEPLOYMENTS, LocalStack, wait_unti
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-SERVICES = ("prefect", "mlflow", "docs", "worker", "caretaker", "keeper", "supervisor")
+SERVICES = ("prefect", "mlflow", "docs", "worker", "caretaker", "queue", "keeper", "supervisor")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,272 @@
+"""The queue for slots, on Prefect: runs take their slots first, or wait for them without a process.
+
+What a run asks for stands on its flow run, as a label; whether that still counts is told by the state of the
+flow run. So a run that ended, in whatever way, has no slots any more. Who may start: `tasks.workspace.slots`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from uuid import UUID, uuid4
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound, Pause
+from prefect.logging import get_run_logger
+from prefect.runtime import deployment
+from prefect.runtime import flow_run as this_flow_run
+from pydantic import ValidationError
+
+from blocks.device_slots import DeviceSlots
+from blocks.endpoint_host import EndpointHost
+from blocks.workspace import Workspace
+from tasks.errors import TrainyardError, Unavailable
+from tasks.refs import USER_TAG, WORKSPACE_TAG, tagged
+from tasks.settings import Settings
+from tasks.sweep.config import SweepConfig
+from tasks.train.config import TrainConfig
+from tasks.train.resources import host
+from tasks.train.site import granted
+from tasks.tune.config import TuneConfig
+from tasks.workspace import slots
+from tasks.workspace.jobs import AWAITING_SLOTS
+from tasks.workspace.live import live_runs
+from tasks.workspace.slots import Ask, Endpoint, Job, Needs, Quota, Snapshot, Stage, Verdict
+from tasks.workspace.stored import block_name, load_workspace
+
+if TYPE_CHECKING:
+    from tasks.serve.config import ServeConfig
+
+LABEL = "trainyard.slots"
+ASK_AGAIN_S = 0.25
+COMING_S = 120.0
+"""A run that is about to start keeps its place for so long: where no worker takes it up, others go first."""
+_WORKSPACE, _GPUS, _PROCESSORS = "workspace ", "GPUs of ", "processors of "
+
+
+def take_slots(
+    work: Settings | None,
+    site: str,
+    *,
+    model: str = "",
+    serving: ServeConfig | None = None,
+) -> None:
+    """Take the slots that this flow run needs, or end its process until it is its turn.
+
+    Called first in a flow. A run that must wait is paused in the state AwaitingSlots and starts from its
+    beginning when it is its turn. One that no deployment started, such as a notebook's, takes none.
+
+    Args:
+        work: Settings of its training, search or sweep; None where it trains nothing.
+        site: Which set of blocks to use.
+        model: The registered model that it serves.
+        serving: How it serves it; None where it does not.
+
+    Raises:
+        Unavailable: There are fewer slots than it needs, even if all others ended.
+        Pause: It has to wait.
+    """
+    if deployment.id is None or this_flow_run.id is None:
+        return
+    attempt = int(this_flow_run.run_count)
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(this_flow_run.id))
+        mine = _asking(client, run, needs_of(work, site, model, serving), site)
+        slots.require_possible(mine, quotas(mine.ask.pools), endpoints({site}))
+        while True:
+            _write(client, mine)
+            seen = snapshot(live_runs(client), mine)
+            decided = slots.verdict(mine, seen)
+            if decided is Verdict.CLAIM:
+                mine = slots.at(mine, Stage.CLAIMED, attempt)
+            elif decided is Verdict.TAKE:
+                _write(client, slots.at(mine, Stage.HELD, attempt))
+                return
+            elif decided is Verdict.WAIT:
+                mine = slots.at(mine, Stage.WAITING, attempt)
+                _write(client, mine)
+                _pause(client, run, slots.words(mine, seen))
+            else:
+                time.sleep(ASK_AGAIN_S)
+
+
+def needs_of(
+    work: Settings | None,
+    site: str,
+    model: str = "",
+    serving: ServeConfig | None = None,
+) -> Needs:
+    """The slots that settings need: one a rank or a trial at a time, and one a worker of the endpoint."""
+    from tasks.serve.endpoints import endpoint_name
+
+    served = {serving.endpoint or endpoint_name(model): serving.workers} if serving is not None else {}
+    if work is None:
+        return Needs(serving=served)
+    if isinstance(work, TrainConfig):
+        gpus = None
+        with suppress(TrainyardError):  # the training says what is wrong with its preset, with all else
+            gpus = granted(work, site).gpus
+        on_gpus = gpus != 0 and _device_slots(_GPUS, site) > 0
+        return Needs(training=work.num_ranks, serving=served, device="gpu" if on_gpus else "cpu")
+    assert isinstance(work, TuneConfig | SweepConfig)
+    there = max(1, _device_slots(_PROCESSORS, site))  # trials share what there is
+    return Needs(training=min(work.max_parallel, there), serving=served)
+
+
+def snapshot(runs: Iterable[FlowRun], mine: Job | None = None) -> Snapshot:
+    """All jobs that have slots or ask for them, and what there is.
+
+    Args:
+        runs: Flow runs that live.
+        mine: The job that asks, as it was written before they were read.
+    """
+    now = time.time()
+    jobs = {job.id: job for job in (job_of(run, now) for run in runs) if job is not None}
+    if mine is not None:
+        jobs[mine.id] = mine
+    pools = {pool for job in jobs.values() for pool in job.ask.pools}
+    sites = {job.ask.site for job in jobs.values()}
+    return Snapshot(tuple(jobs.values()), quotas(pools), endpoints(sites), now)
+
+
+def job_of(run: FlowRun, now: float) -> Job | None:
+    """What a flow run asks for or has; None where that does not count any more."""
+    label, state = run.labels.get(LABEL), run.state
+    if state is None or not isinstance(label, str):
+        return None
+    try:
+        ask = Ask.model_validate_json(label)
+    except ValidationError:  # of another version of this code
+        return None
+    runs = state.type in (StateType.RUNNING, StateType.CANCELLING)
+    if ask.stage is not Stage.WAITING and not (runs and ask.attempt == run.run_count):
+        ask = ask.model_copy(update={"stage": Stage.WAITING})  # of an attempt that is over
+    if ask.stage is Stage.WAITING and not _is_coming(state, now):
+        return None
+    return Job(str(run.id), run.name, tagged(run.tags, USER_TAG), ask)
+
+
+def start_next(client: SyncPrefectClient, seen: Snapshot, runs: Iterable[FlowRun]) -> list[str]:
+    """Start waiting runs whose turn it is; returns their names.
+
+    Safe to call by several at once: Prefect resumes a paused run once.
+    """
+    waiting = {str(run.id) for run in runs if run.state is not None and run.state.name == AWAITING_SLOTS}
+    started = []
+    for job in slots.admitted(seen):
+        if job.id in waiting:
+            with suppress(ObjectNotFound):  # deleted meanwhile
+                if client.resume_flow_run(UUID(job.id)).status is SetStateStatus.ACCEPT:
+                    started.append(job.name)
+    return started
+
+
+def quotas(pools: Iterable[str]) -> dict[str, Quota]:
+    """What there is in pools."""
+    found: dict[str, Quota] = {}
+    for pool in pools:
+        if pool.startswith(_WORKSPACE):
+            with suppress(TrainyardError):  # one that is gone limits nothing
+                workspace = load_workspace(pool.removeprefix(_WORKSPACE))
+                found[pool] = Quota(workspace.training_slots, workspace.serving_slots)
+        else:
+            kind = _GPUS if pool.startswith(_GPUS) else _PROCESSORS
+            found[pool] = Quota(_device_slots(kind, pool.removeprefix(kind)))
+    return found
+
+
+def endpoints(sites: Iterable[str]) -> list[Endpoint]:
+    """Endpoints that are switched on, with the workspace that each was started in."""
+    from tasks.serve.record import list_records
+
+    found = []
+    for site in sites:
+        try:
+            home = cast(EndpointHost, EndpointHost.load(site)).home
+        except ValueError:  # a site that serves nothing
+            continue
+        found += [
+            Endpoint(one.name, one.workers, (_WORKSPACE + one.workspace,))
+            for one in list_records(Path(os.path.expanduser(home)))
+            if one.enabled and one.workspace
+        ]
+    return found
+
+
+def all_pools(client: SyncPrefectClient, site: str = "local") -> list[str]:
+    """The pools of a site's devices and of every workspace, whether somebody uses them or not."""
+    slug = Workspace.get_block_type_slug()
+    documents = client.read_block_documents_by_type(slug, include_secrets=False)
+    named = [_WORKSPACE + one.name.removeprefix(block_name("")) for one in documents if one.name]
+    devices = [_PROCESSORS + site, *([_GPUS + site] if _device_slots(_GPUS, site) else [])]
+    return [*devices, *named]
+
+
+def _device_slots(kind: str, site: str) -> int:
+    """GPUs or processor slots of a site."""
+    try:
+        block = cast(DeviceSlots, DeviceSlots.load(site))
+    except ValueError:  # a site without the block has what its hosts have
+        block = DeviceSlots()
+    stated, there_is = (block.gpus, host().gpus) if kind == _GPUS else (block.cpus, host().cpus)
+    return (there_is or 0) if stated is None else stated
+
+
+def _asking(client: SyncPrefectClient, run: FlowRun, needs: Needs, site: str) -> Job:
+    """The job that a flow run is; one that asked before keeps its place in the queue."""
+    before = None
+    with suppress(ValidationError):
+        before = Ask.model_validate_json(str(run.labels.get(LABEL)))
+    workspace = tagged(run.tags, WORKSPACE_TAG)
+    devices = [(_GPUS if needs.device == "gpu" else _PROCESSORS) + site] if needs.training else []
+    ask = Ask(
+        needs=needs,
+        pools=(*devices, *([_WORKSPACE + workspace] if workspace else [])),
+        priority=_priority(client, run),
+        since=before.since if before is not None and before.stage is Stage.WAITING else time.time(),
+        site=site,
+    )
+    return Job(str(run.id), run.name, tagged(run.tags, USER_TAG), ask)
+
+
+def _priority(client: SyncPrefectClient, run: FlowRun) -> int:
+    """Of the run's work queue; 1 goes first."""
+    if run.work_queue_id is None:
+        return 1
+    return client.read_work_queue(run.work_queue_id).priority or 1
+
+
+def _write(client: SyncPrefectClient, job: Job) -> None:
+    client.update_flow_run_labels(UUID(job.id), {LABEL: job.ask.model_dump_json()})
+
+
+def _pause(client: SyncPrefectClient, run: FlowRun, message: str) -> None:
+    """End this process; the run starts again when it is resumed, as one that Prefect suspends.
+
+    Raises:
+        Pause: Always, where the run may wait.
+        Unavailable: It may not: it is being cancelled.
+    """
+    details = StateDetails(pause_reschedule=True, pause_key=uuid4().hex)
+    state = State(type=StateType.PAUSED, name=AWAITING_SLOTS, message=message, state_details=details)
+    answer = client.set_flow_run_state(run.id, state)
+    if answer.status is not SetStateStatus.ACCEPT:
+        raise Unavailable(
+            f"the run could not wait for its slots: {answer.details}", where=f"flow run {run.name}"
+        )
+    get_run_logger().info("%s", message)
+    raise Pause(state=state)
+
+
+def _is_coming(state: State, now: float) -> bool:
+    """Whether a run without slots is one that will take them as soon as it can."""
+    if state.type is StateType.PAUSED:
+        return state.name == AWAITING_SLOTS
+    about_to_start = state.type in (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
+    return about_to_start and now - state.timestamp.timestamp() < COMING_S
