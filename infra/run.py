@@ -11,10 +11,12 @@ import httpx
 from rich.console import Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from infra.settings import Settings
 from infra.terminal import Markdown, console
 from tasks.errors import NotFound, Unavailable
+from tasks.workspace.jobs import AWAITING_SLOTS
 
 FLOW = "retrain"
 SUMMARY_KEY = "retrain-summary"
@@ -28,6 +30,7 @@ _STYLES = {
     "RUNNING": "cyan",
     "PENDING": "yellow",
     "SCHEDULED": "yellow",
+    "PAUSED": "yellow",
     "FAILED": "red",
     "CRASHED": "red",
     "CANCELLING": "yellow",
@@ -103,14 +106,22 @@ class Api:
         body = {
             "flow_runs": {
                 "deployment_id": {"any_": [deployment["id"]]},
-                "state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED"]}},
+                "state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED", "PAUSED"]}},
                 "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
             },
             "sort": "EXPECTED_START_TIME_ASC",
             "limit": 200,
         }
         runs: list[dict[str, Any]] = self.ask("POST", "/flow_runs/filter", body)
-        return next((run for run in runs if run["parameters"] == deployment["parameters"]), None)
+        return next(
+            (
+                run
+                for run in runs
+                if run["parameters"] == deployment["parameters"]
+                and (run["state"]["type"] != "PAUSED" or run["state"]["name"] == AWAITING_SLOTS)  # no draft
+            ),
+            None,
+        )
 
     def steps(self, run_id: str) -> list[dict[str, Any]]:
         """The task runs of a run, in the order in which they started."""
@@ -162,7 +173,7 @@ def run_all(settings: Settings, datasets: list[str]) -> int:
 def _follow(api: Api, run_id: str, dataset: str) -> dict[str, Any]:
     """Show a run until it has ended; returns it."""
     shown: dict[str, str] = {}
-    warned = False
+    told = ""
     with Live(console=console, refresh_per_second=4, transient=False, auto_refresh=False) as live:
         while True:
             run: dict[str, Any] = api.ask("GET", f"/flow_runs/{run_id}")
@@ -172,9 +183,9 @@ def _follow(api: Api, run_id: str, dataset: str) -> dict[str, Any]:
                 live.update(_picture(run, steps, api.artifacts(run_id), dataset), refresh=True)
             else:
                 _print_changes(steps, shown)
-                if _is_late(run) and not warned:
-                    console.print(f"  {_LATE}", markup=False)
-                    warned = True
+                if (waits_for := _waits_for(run)) != told and waits_for:
+                    console.print(f"  {waits_for}", markup=False)
+                told = waits_for
             if final:
                 return run
             time.sleep(_CHECK_S)
@@ -195,7 +206,8 @@ def _picture(
         share = progress.get(step["id"])
         note = f" {float(share):.0f} %" if share is not None and kind == "RUNNING" else ""
         table.add_row(mark, step["name"], f"{_styled(step['state'])}{note}", f"{_step_s(step):.1f} s")
-    return Group(table, _LATE) if _is_late(run) else Group(table)
+    waits_for = _waits_for(run)
+    return Group(table, Text(waits_for)) if waits_for else Group(table)
 
 
 def _print_changes(steps: list[dict[str, Any]], shown: dict[str, str]) -> None:
@@ -266,8 +278,12 @@ def _step_s(step: dict[str, Any]) -> float:
     return float(step["total_run_time"] or 0.0)
 
 
-def _is_late(run: dict[str, Any]) -> bool:
-    return run["state"]["type"] == "SCHEDULED" and _age_s(run["expected_start_time"]) > _LATE_S
+def _waits_for(run: dict[str, Any]) -> str:
+    """What a run waits for before it starts, where that is worth a line."""
+    if run["state"]["type"] == "PAUSED":
+        return str(run["state"]["message"] or "")
+    late = run["state"]["type"] == "SCHEDULED" and _age_s(run["expected_start_time"]) > _LATE_S
+    return _LATE if late else ""
 
 
 def _reason(answer: httpx.Response) -> str:

@@ -41,3 +41,17 @@ def summarise(name: str = "digits", problem: str = "", seconds: float = 0.2) -> 
         f"# Model of {name}\n\n| metric | value |\n|---|---|\n| accuracy | 0.98 |", "retrain-summary"
     )
     return name
+
+
+@flow(name="holding", flow_run_name="{name}")
+def holding(name: str, folder: str, ranks: int = 1, endpoint: str = "") -> None:
+    """Take slots as a training does, and keep them until there is a file of this name to end by."""
+    from tasks.serve.config import ServeConfig
+    from tasks.train.config import TrainConfig
+    from tasks.workspace.queue import take_slots
+
+    serving = ServeConfig(endpoint=endpoint) if endpoint else None
+    take_slots(TrainConfig(algorithm="mlp", num_ranks=ranks) if ranks else None, "local", serving=serving)
+    Path(folder, f"began-{name}").write_text(str(os.getpid()))
+    while not Path(folder, f"end-{name}").exists():
+        time.sleep(0.05)

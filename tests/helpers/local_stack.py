@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,10 +128,10 @@ class LocalStack:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
-    def create_run(self, deployment: str, **parameters: Any) -> str:
+    def create_run(self, deployment: str, tags: Sequence[str] = (), **parameters: Any) -> str:
         """Create a flow run of a deployment (`flow/name`); returns its id."""
         found = self.call("GET", f"/deployments/name/{deployment}")
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}, "tags": list(tags)}
         return str(self.call("POST", f"/deployments/{found['id']}/create_flow_run", body)["id"])
 
     def state(self, run_id: str) -> dict[str, Any]:
