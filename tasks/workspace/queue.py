@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -85,8 +85,12 @@ def take_slots(
             decided = slots.verdict(mine, seen)
             if decided is Verdict.CLAIM:
                 mine = slots.at(mine, Stage.CLAIMED, attempt)
+                if mine.ask.needs.device == "gpu" and _block(site).gpus is None:  # those of this host
+                    mine = slots.with_gpus(mine, seen)
             elif decided is Verdict.TAKE:
                 _write(client, slots.at(mine, Stage.HELD, attempt))
+                if mine.ask.gpus:
+                    os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(mine.ask.gpus, os.environ)
                 return
             elif decided is Verdict.WAIT:
                 mine = slots.at(mine, Stage.WAITING, attempt)
@@ -117,6 +121,12 @@ def needs_of(
     assert isinstance(work, TuneConfig | SweepConfig)
     there = max(1, _device_slots(_PROCESSORS, site))  # trials share what there is
     return Needs(training=min(work.max_parallel, there), serving=served)
+
+
+def visible_devices(gpus: Sequence[int], environment: Mapping[str, str]) -> str:
+    """What CUDA_VISIBLE_DEVICES is to be for some of the GPUs that this process sees, by their numbers."""
+    names = [name for name in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return ",".join(names[gpu] if names else str(gpu) for gpu in gpus)
 
 
 def snapshot(runs: Iterable[FlowRun], mine: Job | None = None) -> Snapshot:
@@ -210,12 +220,16 @@ def all_pools(client: SyncPrefectClient, site: str = "local") -> list[str]:
 
 def _device_slots(kind: str, site: str) -> int:
     """GPUs or processor slots of a site."""
-    try:
-        block = cast(DeviceSlots, DeviceSlots.load(site))
-    except ValueError:  # a site without the block has what its hosts have
-        block = DeviceSlots()
+    block = _block(site)
     stated, there_is = (block.gpus, host().gpus) if kind == _GPUS else (block.cpus, host().cpus)
     return (there_is or 0) if stated is None else stated
+
+
+def _block(site: str) -> DeviceSlots:
+    try:
+        return cast(DeviceSlots, DeviceSlots.load(site))
+    except ValueError:  # a site without the block has what its hosts have
+        return DeviceSlots()
 
 
 def _asking(client: SyncPrefectClient, run: FlowRun, needs: Needs, site: str) -> Job:

@@ -55,6 +55,7 @@ class Ask(BaseModel):
         stage: How far it has come.
         attempt: The start of its process, from 1, that claimed or holds them.
         site: Which set of blocks it uses.
+        gpus: Which GPUs it claimed, where they are those of one host.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +67,7 @@ class Ask(BaseModel):
     stage: Stage = Stage.WAITING
     attempt: int = 0
     site: str = "local"
+    gpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,22 @@ def used(pool: str, holders: Sequence[Job], endpoints: Sequence[Endpoint]) -> tu
 
 
 def _fits(job: Job, holders: Sequence[Job], seen: Snapshot) -> bool:
-    return not _short(job, holders, seen)
+    sharing = [one for one in holders if one.ask.site == job.ask.site]
+    return not _short(job, holders, seen) and not _gpus_of(sharing) & set(job.ask.gpus)
+
+
+def with_gpus(job: Job, seen: Snapshot) -> Job:
+    """A job that claims the first GPUs of its host that nobody has or claims."""
+    others = [one for one in (*seen.holders, *seen.claimants) if one.ask.site == job.ask.site]
+    free = [
+        gpu for gpu in range(len(_gpus_of(others)) + job.ask.needs.training) if gpu not in _gpus_of(others)
+    ]
+    chosen = tuple(free[: job.ask.needs.training])
+    return replace(job, ask=job.ask.model_copy(update={"gpus": chosen}))
+
+
+def _gpus_of(jobs: Sequence[Job]) -> set[int]:
+    return {gpu for job in jobs for gpu in job.ask.gpus}
 
 
 def _short(job: Job, holders: Sequence[Job], seen: Snapshot) -> list[tuple[str, str, int, int, int]]:
@@ -296,5 +313,6 @@ def _slots(count: int, kind: str) -> str:
 
 
 def at(job: Job, stage: Stage, attempt: int) -> Job:
-    """A job at another stage."""
-    return replace(job, ask=job.ask.model_copy(update={"stage": stage, "attempt": attempt}))
+    """A job at another stage; one that waits claims no GPUs."""
+    gpus = () if stage is Stage.WAITING else job.ask.gpus
+    return replace(job, ask=job.ask.model_copy(update={"stage": stage, "attempt": attempt, "gpus": gpus}))

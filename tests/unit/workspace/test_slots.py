@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import Unavailable
 from tasks.workspace import slots
+from tasks.workspace.queue import visible_devices
 from tasks.workspace.slots import Ask, Endpoint, Job, Needs, Quota, Snapshot, Stage, Verdict, at, verdict
 
 VISION = "workspace vision"
@@ -137,6 +138,22 @@ def test_an_endpoint_and_the_job_that_starts_it_count_once() -> None:
     assert verdict(again, seen(again, endpoints=[on])) is Verdict.CLAIM  # it is there already
     another = job("another", 0, serving={"digits": 1})
     assert verdict(another, seen(another, endpoints=[on])) is Verdict.WAIT
+
+
+def test_gpus_of_a_host_are_given_out_one_by_one() -> None:
+    first = at(slots.with_gpus(job("first", 2), seen(total=3)), Stage.HELD, 1)
+    assert first.ask.gpus == (0, 1)
+    second = at(slots.with_gpus(job("second", 1), seen(first, total=3)), Stage.CLAIMED, 1)
+    assert second.ask.gpus == (2,)
+    at_once = at(slots.with_gpus(job("third", 1, since=1.0), seen(first, total=4)), Stage.CLAIMED, 1)
+    assert at_once.ask.gpus == (2,)  # there are slots for both, but they claimed the same one
+    both = seen(first, second, at_once, total=4)
+    assert verdict(at_once, both) is Verdict.WAIT
+    assert verdict(second, both) is Verdict.ASK_AGAIN
+    again = slots.with_gpus(at(at_once, Stage.WAITING, 1), seen(first, at(second, Stage.HELD, 1), total=4))
+    assert again.ask.gpus == (3,)
+    assert visible_devices((0, 1), {}) == "0,1"
+    assert visible_devices((1,), {"CUDA_VISIBLE_DEVICES": "4,GPU-5"}) == "GPU-5"
 
 
 def test_more_than_there_are_is_refused_in_numbers() -> None:
