@@ -29,7 +29,7 @@ class Needs(BaseModel):
         device: What a slot of the training is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     training: int = Field(default=0, ge=0)
     serving: dict[str, int] = Field(default_factory=dict)
@@ -58,7 +58,7 @@ class Ask(BaseModel):
         gpus: Which GPUs it claimed, where they are those of one host.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     needs: Needs
     pools: tuple[str, ...]
