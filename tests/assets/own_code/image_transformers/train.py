@@ -5,13 +5,21 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from transformers import HfArgumentParser, Trainer, TrainingArguments, ViTConfig, ViTForImageClassification
+from transformers import (
+    HfArgumentParser,
+    Trainer,
+    TrainingArguments,
+    ViTConfig,
+    ViTForImageClassification,
+    set_seed,
+)
 from transformers import ViTImageProcessorPil as ViTImageProcessor
 
 torch.set_num_threads(1)
 parser = HfArgumentParser(TrainingArguments)
 parser.set_defaults(output_dir=os.environ["EM_CHECKPOINT_DIR"], report_to=["none"], use_cpu=True)
 (args,) = parser.parse_args_into_dataclasses()
+set_seed(args.seed)  # before the model is made; the trainer's own comes after that
 
 root = Path(os.environ["EM_DATASET_TRAIN"]) / "train"
 labels = sorted(p.name for p in root.iterdir() if p.is_dir())
