@@ -148,8 +148,6 @@ def test_the_lists_are_kept_up_to_date_in_place(prefect: SyncPrefectClient, runs
     assert "waits" not in shown("jobs-now")
     wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(first)))
     assert {one.key: one.latest_id for one in prefect.read_latest_artifacts(artifact_filter=wanted)} == first
-        key: str(one) for key, one in first.items()
-    }
     for one in first.values():
         prefect.delete_artifact(one)
     board.round(prefect)
