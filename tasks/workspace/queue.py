@@ -81,7 +81,8 @@ def take_slots(
         slots.require_possible(mine, quotas(mine.ask.pools), endpoints({site}))
         while True:
             _write(client, mine)
-            seen = snapshot(live_runs(client), mine)
+            runs = live_runs(client)
+            seen = snapshot(runs, mine)
             decided = slots.verdict(mine, seen)
             if decided is Verdict.CLAIM:
                 mine = slots.at(mine, Stage.CLAIMED, attempt)
@@ -95,6 +96,7 @@ def take_slots(
             elif decided is Verdict.WAIT:
                 mine = slots.at(mine, Stage.WAITING, attempt)
                 _write(client, mine)
+                start_next(client, seen, runs)  # should nobody else look after the queue
                 _pause(client, run, slots.words(mine, seen))
             else:
                 time.sleep(ASK_AGAIN_S)
@@ -163,13 +165,13 @@ def job_of(run: FlowRun, now: float) -> Job | None:
 
 
 def start_next(client: SyncPrefectClient, seen: Snapshot, runs: Iterable[FlowRun]) -> list[str]:
-    """Start waiting runs whose turn it is; returns their names.
+    """Start waiting runs whose turn it is, and those that can only be refused; returns their names.
 
     Safe to call by several at once: Prefect resumes a paused run once.
     """
     waiting = {str(run.id) for run in runs if run.state is not None and run.state.name == AWAITING_SLOTS}
     started = []
-    for job in slots.admitted(seen):
+    for job in (*slots.admitted(seen), *slots.hopeless(seen)):
         if job.id in waiting:
             with suppress(ObjectNotFound):  # deleted meanwhile
                 if client.resume_flow_run(UUID(job.id)).status is SetStateStatus.ACCEPT:

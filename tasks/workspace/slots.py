@@ -242,8 +242,7 @@ def require_possible(job: Job, quotas: Mapping[str, Quota], endpoints: Sequence[
     Raises:
         Unavailable: It needs more than there are, in numbers.
     """
-    own = [one for one in endpoints if one.name in job.ask.needs.serving]
-    lacking = _short(job, [], Snapshot((), quotas, own))
+    lacking = _never(job, quotas, endpoints)
     if lacking:
         raise Unavailable(
             "; ".join(
@@ -257,6 +256,19 @@ def require_possible(job: Job, quotas: Mapping[str, Quota], endpoints: Sequence[
             mend="ask for fewer, or have more: the flow apply-workspace sets those of a workspace, the block "
             "Device Slots those of a site",
         )
+
+
+def hopeless(seen: Snapshot) -> list[Job]:
+    """Waiting jobs that need more than there are in all, since a quota was lowered meanwhile."""
+    return [job for job in seen.queue if _never(job, seen.quotas, seen.endpoints)]
+
+
+def _never(
+    job: Job, quotas: Mapping[str, Quota], endpoints: Sequence[Endpoint]
+) -> list[tuple[str, str, int, int, int]]:
+    """What a job would lack if all others ended."""
+    own = [one for one in endpoints if one.name in job.ask.needs.serving]
+    return _short(job, [], Snapshot((), quotas, own))
 
 
 def words(job: Job, seen: Snapshot) -> str:

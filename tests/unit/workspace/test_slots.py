@@ -164,6 +164,12 @@ def test_more_than_there_are_is_refused_in_numbers() -> None:
     slots.require_possible(job("mine", 300), {VISION: Quota()})
 
 
+def test_a_quota_that_is_lowered_leaves_jobs_without_hope() -> None:
+    held, large, small = job("held", 1, stage=Stage.HELD), job("large", 3), job("small", 2)
+    assert names(slots.hopeless(seen(held, large, small, total=3))) == []
+    assert names(slots.hopeless(seen(held, large, small, total=2))) == ["large"]
+
+
 def test_a_waiting_job_says_what_for_who_has_it_and_its_place() -> None:
     held = job("train digits", 3, stage=Stage.HELD)
     first, mine = job("first", 4, since=1.0), job("mine", 2, since=2.0)
