@@ -20,7 +20,8 @@ from blocks.object_store import ObjectStore
 from tasks.errors import InvalidSettings, NotAllowed, NotFound, Unavailable
 from tasks.refs import Problem
 from tasks.workspace.config import JobsConfig, WorkspaceConfig
-from tasks.workspace.task import apply_workspace, list_jobs, load_workspace, stop_job
+from tasks.workspace.stored import load_workspace
+from tasks.workspace.task import apply_workspace, list_jobs, stop_job
 
 SITE = "workspace-suite"
 POOL = "workspace-suite-pool"
@@ -97,7 +98,7 @@ def test_jobs_are_listed_and_stopped_by_whom_they_belong_to(store: Path) -> None
 def test_all_jobs_that_are_due_are_found_behind_many_that_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.workspace.task.PAGE_RUNS", 2)
+    monkeypatch.setattr("tasks.workspace.live.PAGE_RUNS", 2)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     with get_client(sync_client=True) as client:
         due = {

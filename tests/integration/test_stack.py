@@ -49,6 +49,7 @@ def test_bootstrap_registers_what_is_declared(scratch_stack: LocalStack) -> None
         "mlflow-server",
         "dask-cluster",
         "ray-cluster",
+        "device-slots",
         "docs-site",
         "endpoint-host",
     ):
