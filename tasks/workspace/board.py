@@ -18,7 +18,6 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ObjectNotFound
 
 from tasks.workspace import jobs, slots
 from tasks.workspace.live import flow_names, live_runs
@@ -120,8 +119,10 @@ class Board:
         try:
             if key in self.ids:
                 client.update_artifact(self.ids[key], ArtifactUpdate(data=text, description=about))
-        except ObjectNotFound:  # somebody deleted it
-            del self.ids[key]
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.NOT_FOUND:
+                raise
+            del self.ids[key]  # somebody deleted it
         if key not in self.ids:
             made = ArtifactCreate(key=key, type="table", data=text, description=about)
             self.ids[key] = client.create_artifact(made).id
