@@ -7,6 +7,7 @@ flow run. So a run that ended, in whatever way, has no slots any more. Who may s
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -47,7 +48,8 @@ LABEL = "trainyard.slots"
 ASK_AGAIN_S = 0.25
 COMING_S = 120.0
 """A run that is about to start keeps its place for so long: where no worker takes it up, others go first."""
-_WORKSPACE, _GPUS, _PROCESSORS = "workspace ", "GPUs of ", "processors of "
+_WORKSPACE = "workspace "
+_SITE = re.compile(r"site (?P<site>.*) \((?P<kind>GPUs|processors)\)")
 
 
 def take_slots(
@@ -118,10 +120,10 @@ def needs_of(
         gpus = None
         with suppress(TrainyardError):  # the training says what is wrong with its preset, with all else
             gpus = granted(work, site).gpus
-        on_gpus = gpus != 0 and _device_slots(_GPUS, site) > 0
+        on_gpus = gpus != 0 and _device_slots(site, on_gpus=True) > 0
         return Needs(training=work.num_ranks, serving=served, device="gpu" if on_gpus else "cpu")
     assert isinstance(work, TuneConfig | SweepConfig)
-    there = max(1, _device_slots(_PROCESSORS, site))  # trials share what there is
+    there = max(1, _device_slots(site, on_gpus=False))  # trials share what there is
     return Needs(training=min(work.max_parallel, there), serving=served)
 
 
@@ -188,8 +190,8 @@ def quotas(pools: Iterable[str]) -> dict[str, Quota]:
                 workspace = load_workspace(pool.removeprefix(_WORKSPACE))
                 found[pool] = Quota(workspace.training_slots, workspace.serving_slots)
         else:
-            kind = _GPUS if pool.startswith(_GPUS) else _PROCESSORS
-            found[pool] = Quota(_device_slots(kind, pool.removeprefix(kind)))
+            named = _SITE.fullmatch(pool)
+            found[pool] = Quota(_device_slots(named["site"], named["kind"] == "GPUs") if named else None)
     return found
 
 
@@ -216,14 +218,18 @@ def all_pools(client: SyncPrefectClient, site: str = "local") -> list[str]:
     slug = Workspace.get_block_type_slug()
     documents = client.read_block_documents_by_type(slug, include_secrets=False)
     named = [_WORKSPACE + one.name.removeprefix(block_name("")) for one in documents if one.name]
-    devices = [_PROCESSORS + site, *([_GPUS + site] if _device_slots(_GPUS, site) else [])]
-    return [*devices, *named]
+    devices = [False, True] if _device_slots(site, on_gpus=True) else [False]
+    return [*(_device_pool(site, on_gpus) for on_gpus in devices), *named]
 
 
-def _device_slots(kind: str, site: str) -> int:
+def _device_pool(site: str, on_gpus: bool) -> str:
+    return f"site {site} ({'GPUs' if on_gpus else 'processors'})"
+
+
+def _device_slots(site: str, on_gpus: bool) -> int:
     """GPUs or processor slots of a site."""
     block = _block(site)
-    stated, there_is = (block.gpus, host().gpus) if kind == _GPUS else (block.cpus, host().cpus)
+    stated, there_is = (block.gpus, host().gpus) if on_gpus else (block.cpus, host().cpus)
     return (there_is or 0) if stated is None else stated
 
 
@@ -240,7 +246,7 @@ def _asking(client: SyncPrefectClient, run: FlowRun, needs: Needs, site: str) ->
     with suppress(ValidationError):
         before = Ask.model_validate_json(str(run.labels.get(LABEL)))
     workspace = tagged(run.tags, WORKSPACE_TAG)
-    devices = [(_GPUS if needs.device == "gpu" else _PROCESSORS) + site] if needs.training else []
+    devices = [_device_pool(site, needs.device == "gpu")] if needs.training else []
     ask = Ask(
         needs=needs,
         pools=(*devices, *([_WORKSPACE + workspace] if workspace else [])),

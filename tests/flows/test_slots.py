@@ -35,7 +35,7 @@ from tests.helpers.training_site import deploy, forget
 
 SITE = "slots-suite"
 TEAM = "workspace slots-team"
-DEVICES = f"processors of {SITE}"
+DEVICES = f"site {SITE} (processors)"
 
 
 @flow

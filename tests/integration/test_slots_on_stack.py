@@ -125,7 +125,7 @@ def test_jobs_beyond_the_slots_wait_in_order_and_say_what_for(shared: LocalStack
     assert (holder["devices"], holder["workspace"], holder["user"]) == ("2 CPU", "vision", "ada")
     small = wait_until(lambda: "Number 3 of 3" in (row := jobs.row("small")).get("waits_for", "") and row)
     assert "holder of ada has 2" in small["waits_for"]
-    lines = wait_until(lambda: (now := used(shared)) == {**now, "processors of local": (4, 4, 3)} and now)
+    lines = wait_until(lambda: (now := used(shared)) == {**now, "site local (processors)": (4, 4, 3)} and now)
     assert lines["workspace vision"] == (2, 2, 3)
     assert not _process_of(jobs.ids["large"])
 

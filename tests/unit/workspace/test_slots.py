@@ -122,9 +122,9 @@ def test_of_two_claims_that_do_not_fit_the_later_steps_back() -> None:
 
 
 def test_all_pools_must_have_the_slots() -> None:
-    mine = job("mine", 2, pools=("processors of local", VISION))
-    quotas = {VISION: Quota(4), "processors of local": Quota(2)}
-    other = job("other", 1, stage=Stage.HELD, pools=("processors of local",))
+    mine = job("mine", 2, pools=("site local (processors)", VISION))
+    quotas = {VISION: Quota(4), "site local (processors)": Quota(2)}
+    other = job("other", 1, stage=Stage.HELD, pools=("site local (processors)",))
     assert verdict(mine, Snapshot((mine,), quotas)) is Verdict.CLAIM
     assert verdict(mine, Snapshot((mine, other), quotas)) is Verdict.WAIT
 
