@@ -12,7 +12,7 @@ import torch
 from distributed import Client
 
 from blocks.dask_cluster import DaskCluster
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.ranks import launcher
 from tasks.train.ranks.gang import Gang, launch
 from tests.helpers import on_ranks

@@ -91,7 +91,7 @@ def ignore_everything(rank: Rank) -> None:
 
 def fit_rows(rows: int, batch: int, steps: int, changes: dict[str, Any], rank: Rank) -> dict[str, np.ndarray]:
     """Fit a perceptron on the same rows in the same order, and give its weights."""
-    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.algorithms.fit import FitContext
 
     return weights_of(rows, batch, steps, changes, FitContext(seed=7, communicator=rank.communicator))
 
@@ -102,7 +102,7 @@ def weights_of(
     """The same in this process."""
     from tasks.refs import Problem
     from tasks.train import algorithms
-    from tasks.train.algorithms.algorithm import Rows, TrainingData
+    from tasks.train.algorithms.fit import Rows, TrainingData
 
     random = np.random.default_rng(0)
     inputs = random.normal(size=(rows, 6))
@@ -141,7 +141,7 @@ def mean_on_gpu(rank: Rank) -> float:
 
 def fit_striped_on(folder: str, changes: dict[str, Any], rank: Rank) -> dict[str, np.ndarray] | None:
     """Fit the tiny network on stripes, with a checkpoint of each step, and give its weights."""
-    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.algorithms.fit import FitContext
     from tasks.train.loop.callbacks import checkpoints
     from tests.helpers.striped import fit_striped
 

@@ -14,7 +14,8 @@ from typing import Any
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, TrainyardError, noted, raise_all
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Value
+from tasks.train.algorithms.algorithm import Value
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics
 from tasks.train.bundle import Bundle
 from tasks.train.metric_names import metric_name
 from tasks.train.own_code.config import OwnCode, require_hyperparameters

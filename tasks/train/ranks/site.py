@@ -16,7 +16,7 @@ from tasks.train.ranks.rank import Rank
 if TYPE_CHECKING:
     from distributed import Client
 
-    from tasks.train.algorithms.algorithm import Launch
+    from tasks.train.algorithms.fit import Launch
     from tasks.train.config import TrainConfig
     from tasks.train.ranks.gang import Gang
     from tasks.train.resources import Resources
@@ -89,7 +89,7 @@ def on_ranks(
 
 @dataclass(frozen=True)
 class _OnRanks:
-    """See `tasks.train.algorithms.algorithm.Launch`."""
+    """See `tasks.train.algorithms.fit.Launch`."""
 
     gang: Gang
     client: Client

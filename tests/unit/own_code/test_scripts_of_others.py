@@ -13,7 +13,7 @@ from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.bundle import Bundle
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.own_code import OwnCodeFit
