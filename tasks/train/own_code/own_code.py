@@ -249,7 +249,10 @@ def _run(
             refuse_missing(missing_in(python, script.imports), has_requirements=True)
         log(f"Starting {own.entry_point}, {time.monotonic() - began:.1f} s after its files were asked for")
         program = Program(
-                command=[str(python), *script.command(folders.source), *arguments(hyperparameters)],
+                command=[
+                    *(str(python), *script.command(folders.source)),
+                    *(*own.arguments, *arguments(hyperparameters)),
+                ],
                 environment=environment(
                     own, hyperparameters, folders, datasets, own.entry_point, python, context.seed,
                     context.threads, context.gpus, start, fitting(mlflow, folders.source, own.variables),
