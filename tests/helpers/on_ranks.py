@@ -130,6 +130,21 @@ def devices(rank: Rank) -> list[str]:
     return [f"cuda:{round(value)}" for value in (every * world.size).tolist()]
 
 
+def backends(rank: Rank) -> str:
+    """What torch.distributed takes between which devices."""
+    assert rank.communicator is not None
+    return str(torch.distributed.get_backend_config())
+
+
+def fit_history(rows: int, side_px: int, changes: dict[str, Any], rank: Rank) -> list[dict[str, float]]:
+    """Fit the tiny network on stripes, and give the metrics of its epochs."""
+    from tasks.train.algorithms.fit import FitContext
+    from tests.helpers.striped import fit_striped, striped
+
+    context = FitContext(seed=3, communicator=rank.communicator)
+    return list(fit_striped(striped(rows, side_px), context, **changes).history)
+
+
 def mean_on_gpu(rank: Rank) -> float:
     """The mean of the ranks' numbers, over NCCL."""
     assert rank.communicator is not None
