@@ -58,11 +58,12 @@ def require_here(block: DaskCluster, ranks: int, resources: Resources, there_is:
         resources: What all ranks together may use.
         there_is: What this host has.
     """
-    if block.gpu_workers is not None and block.gpu_workers > (there_is.gpus or 0):
+    installed = max(there_is.gpus or 0, _installed_gpus())
+    if (block.gpu_workers or 0) > installed:
         raise Unavailable(
-            f"{block.gpu_workers} GPU workers are asked for, and this host has {there_is.gpus or 0} GPUs",
+            f"{block.gpu_workers} GPU workers are asked for, and this host has {installed} GPUs",
             where=f"{BLOCK}, gpu_workers",
-            allowed=f"at most {there_is.gpus or 0}, or empty for all that there are",
+            allowed=f"at most {installed}, or empty for all that there are",
             mend="set gpu_workers lower, or the address of a cluster with more",
         )
     if gpus := _gpus(block, resources, there_is):
@@ -198,3 +199,11 @@ def _gpus(block: DaskCluster, resources: Resources, there_is: Resources) -> int:
     """GPUs of this host that get a worker for ranks; none where the preset grants none."""
     there = min(one for one in (there_is.gpus or 0, resources.gpus) if one is not None)
     return there if block.gpu_workers is None else min(there, block.gpu_workers)
+
+
+def _installed_gpus() -> int:
+    """All of this host's; a job may see those alone that it was given."""
+    try:
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        return 0
