@@ -11,7 +11,9 @@ class Preset(BaseModel):
 
     cpus: int | None = Field(default=None, ge=1, le=4096, description="Processor threads.")
     memory_gib: float | None = Field(default=None, gt=0, le=65_536, description="Main memory in GiB.")
-    gpus: int | None = Field(default=None, ge=0, le=1, description="GPUs of one training process.")
+    gpus: int | None = Field(
+        default=None, ge=0, le=1024, description="GPUs of all ranks together; each takes one."
+    )
 
 
 def usual_presets() -> dict[str, Preset]:

@@ -40,7 +40,12 @@ class Settings(BaseSettings):
     worker_query_s: float = Field(
         default=2.0, ge=0.5, le=60, description="Seconds between the worker's polls."
     )
-    dask_workers: int = Field(default=2, ge=1, le=1024, description="Dask worker processes of a step.")
+    dask_workers: int = Field(
+        default_factory=lambda: min(2, len(os.sched_getaffinity(0))),
+        ge=1,
+        le=1024,
+        description="Dask worker processes of a step, at most one a processor.",
+    )
     deployments_file: Path = Field(
         default=REPOSITORY / "deployments" / "prefect.yaml",
         description="Deployments to register; a file of your own replaces the list.",

@@ -1,6 +1,6 @@
 """Build the Horovod wheel from its source distribution: `python -m infra.horovod.build`.
 
-Horovod 0.28.1 asks for C++14, and current PyTorch headers need C++17: two CMake files are changed
+Horovod 0.28.1 asks for C++14, and current PyTorch headers need C++17: its CMake files are changed
 before the build. The wheel is kept in the user's cache, by Python, torch, platform and operations,
 and its path is the only thing printed on standard output. Uses the standard library alone, since it
 runs while the environment is being made.
@@ -25,7 +25,12 @@ from pathlib import Path
 
 VERSION = "0.28.1"
 CXX_STANDARD = "17"
-_CMAKE_FILES = ("CMakeLists.txt", "horovod/torch/CMakeLists.txt")
+_STANDARDS = {
+    "CMakeLists.txt": "CMAKE_CXX_STANDARD 14",
+    "horovod/torch/CMakeLists.txt": "CMAKE_CXX_STANDARD 14",
+    "horovod/common/ops/cuda/CMakeLists.txt": "CMAKE_CUDA_STANDARD 11",
+}
+"""The CMake files that say which C++ they are compiled by, and how."""
 _FREE_BYTES = 2 * 2**30
 
 
@@ -74,23 +79,46 @@ def require_tools(gpu_operations: str) -> None:
 
 
 def raise_standard(source: Path) -> None:
-    """Have the two CMake files ask for C++17.
+    """Have the CMake files ask for C++17.
 
     Raises:
         BuildFailed: They are not as in the version that this was written for.
     """
-    for name in _CMAKE_FILES:
+    for name, setting in _STANDARDS.items():
         file = source / name
-        text, count = re.subn(r"(CMAKE_CXX_STANDARD) 14\b", rf"\1 {CXX_STANDARD}", file.read_text())
+        raised = setting.rpartition(" ")[0] + f" {CXX_STANDARD}"
+        text, count = re.subn(rf"{setting}\b", raised, file.read_text())
         if not count:
             raise BuildFailed(
-                f"Horovod cannot be built: {name} does not set C++14 as version {VERSION} does."
+                f"Horovod cannot be built: {name} does not set {setting} as version {VERSION} does."
             )
         file.write_text(text)
 
 
-def build_environment(gpu_operations: str, tools: Path | None) -> dict[str, str]:
-    """Environment of the build: PyTorch only, Gloo on CPU, NCCL where it is asked for."""
+def nccl_to_link(installed: Path, scratch: Path) -> Path:
+    """A folder with NCCL's headers and a library by the name that a linker looks for.
+
+    Args:
+        installed: The folder of NCCL's Python package, which has `libnccl.so.2` alone.
+        scratch: Where the folder is made, if it is needed.
+    """
+    if (installed / "lib" / "libnccl.so").exists() or not (installed / "lib" / "libnccl.so.2").exists():
+        return installed
+    made = scratch / "nccl"
+    (made / "lib").mkdir(parents=True)
+    (made / "include").symlink_to(installed / "include")
+    (made / "lib" / "libnccl.so").symlink_to(installed / "lib" / "libnccl.so.2")
+    return made
+
+
+def build_environment(gpu_operations: str, tools: Path | None, scratch: Path) -> dict[str, str]:
+    """Environment of the build: PyTorch only, Gloo on CPU, NCCL where it is asked for.
+
+    Args:
+        gpu_operations: `nccl`, or empty.
+        tools: Folder of a CMake that was fetched; None takes that of the host.
+        scratch: For files that the build needs.
+    """
     environment = {
         **os.environ,
         "HOROVOD_WITH_PYTORCH": "1",
@@ -104,10 +132,14 @@ def build_environment(gpu_operations: str, tools: Path | None) -> dict[str, str]
     }
     if gpu_operations:
         environment["HOROVOD_GPU_OPERATIONS"] = gpu_operations.upper()
+        environment["HOROVOD_WITHOUT_NVTX"] = "1"  # marks for a profiler, by headers that come and go
         nccl = Path(sysconfig.get_path("purelib"), "nvidia", "nccl")
-        if nccl.exists():
-            environment.setdefault("HOROVOD_NCCL_HOME", str(nccl))
-            environment.setdefault("HOROVOD_NCCL_LINK", "SHARED")
+        if nccl.exists() and "HOROVOD_NCCL_HOME" not in environment:
+            # The one that PyTorch loads: two versions in one process do not go together.
+            environment["HOROVOD_NCCL_HOME"] = str(nccl_to_link(nccl, scratch))
+            environment["HOROVOD_NCCL_LINK"] = "SHARED"
+        if "HOROVOD_CUDA_HOME" in environment:  # PyTorch's own headers are found by another name of it
+            environment.setdefault("CUDA_HOME", environment["HOROVOD_CUDA_HOME"])
     else:
         environment["HOROVOD_WITHOUT_GPU"] = "1"
     if tools:
@@ -164,7 +196,7 @@ def build(folder: Path, gpu_operations: str) -> Path:
                 str(work / "wheel"),
                 str(source),
             ),
-            environment=build_environment(gpu_operations, tools),
+            environment=build_environment(gpu_operations, tools, work),
         )
         wheel = next((work / "wheel").glob("*.whl"))
         # Another file system, perhaps: copied beside its place, then renamed.

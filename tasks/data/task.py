@@ -18,10 +18,10 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from blocks.dask_cluster import DaskCluster
 from blocks.docs_site import DocsSite
 from blocks.object_store import ObjectStore
 from tasks.cache import StepCache
+from tasks.cluster import dask_client
 from tasks.data.config import DatasetChoice, IngestConfig, PreprocessConfig, ValidateConfig
 from tasks.data.storage.access import DatasetCard, user_of
 from tasks.errors import NotFound
@@ -283,7 +283,7 @@ def _client(site: str, needed: bool = True) -> Iterator[Client | None]:
     if not needed:
         yield None
         return
-    with cast(DaskCluster, DaskCluster.load(site)).client() as client:
+    with dask_client(site) as client:
         yield client
 
 

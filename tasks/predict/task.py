@@ -10,9 +10,9 @@ from prefect import task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 
-from blocks.dask_cluster import DaskCluster
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
+from tasks.cluster import dask_client
 from tasks.data.task import closed_folders
 from tasks.home import home
 from tasks.predict.config import PredictConfig, PredictionResult
@@ -46,7 +46,7 @@ def predict_batch(version: ModelVersionRef, config: PredictConfig, site: str = "
             update_progress_artifact(progress, progress=min(99.0, 100.0 * rows / total))
 
     store = cast(ObjectStore, ObjectStore.load(site))
-    with cast(DaskCluster, DaskCluster.load(site)).client() as client:
+    with dask_client(site) as client:
         result = predict(
             config,
             version,

@@ -40,7 +40,7 @@ from tasks.tune.records import metric_names, objective
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from tasks.train.algorithms.algorithm import TrainingData
+    from tasks.train.algorithms.fit import TrainingData
 
 GRACE_S = 5.0
 """A training keeps its best model when its time is up; this is for writing it down."""

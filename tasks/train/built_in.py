@@ -11,14 +11,8 @@ from typing import Any
 from tasks.data.read import preprocessing_of
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import (
-    Algorithm,
-    AlgorithmSettings,
-    Fit,
-    FitContext,
-    Metrics,
-    TrainingData,
-)
+from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
 from tasks.train.algorithms.one_call import FitStopped
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.config import TrainConfig

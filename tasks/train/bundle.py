@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from tasks.data.manifest import Feature
-    from tasks.train.algorithms.algorithm import FittedModel
+    from tasks.train.algorithms.fit import FittedModel
 
 DESCRIPTION_FILE = "bundle.json"
 ROWS_AT_ONCE = 1024

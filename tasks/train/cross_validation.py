@@ -19,14 +19,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.train.algorithms.algorithm import (
-    Algorithm,
-    AlgorithmSettings,
-    Fit,
-    FitContext,
-    Metrics,
-    TrainingData,
-)
+from tasks.train.algorithms.algorithm import Algorithm, AlgorithmSettings
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

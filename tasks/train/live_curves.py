@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from itertools import islice, pairwise
 
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.fit import Metrics
 from tasks.train.cross_validation import FIT, FIT_EPOCH, FITS
 
 QUANTITIES = ("loss", "accuracy", "rmse")

@@ -19,7 +19,8 @@ import numpy as np
 
 from tasks.refs import Problem
 from tasks.train import algorithms, catalogue
-from tasks.train.algorithms.algorithm import Algorithm, FitContext, Rows, TrainingData
+from tasks.train.algorithms.algorithm import Algorithm
+from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
 from tasks.train.catalogue import ImageCost, Measurements, TableCost
 

@@ -17,7 +17,7 @@ class Resources:
     Attributes:
         cpus: Processor threads.
         memory_gib: Main memory.
-        gpus: GPUs of this process.
+        gpus: GPUs of all ranks together; each uses one.
     """
 
     cpus: int | None = None

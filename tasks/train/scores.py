@@ -14,7 +14,7 @@ from tasks.refs import Problem
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.train.algorithms.algorithm import Metrics
+    from tasks.train.algorithms.fit import Metrics
 
 
 def log_loss(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> float:

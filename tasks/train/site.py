@@ -13,6 +13,7 @@ from prefect.context import TaskRunContext
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from blocks.resource_presets import ResourcePresets, usual_presets
+from tasks.cluster import dask_cluster
 from tasks.data.task import closed_folders, open_store
 from tasks.errors import InvalidSettings, TrainyardError, noted
 from tasks.home import home
@@ -99,7 +100,9 @@ def mlflow_client(site: str) -> MlflowClient:
 
 
 def granted(config: TrainConfig, site: str, here: bool = True) -> Resources:
-    """What the preset of a training grants, if this host has it; of another host that is not known.
+    """What the preset of a training grants, if this host has it.
+
+    Of another host that is not known; those of a running scheduler are asked by `require_ranks`.
 
     Raises:
         InvalidSettings: There is no such preset.
@@ -110,7 +113,8 @@ def granted(config: TrainConfig, site: str, here: bool = True) -> Resources:
     except ValueError:  # a site without presets of its own has the usual ones
         presets = usual_presets()
     grants = {name: Resources(**preset.model_dump()) for name, preset in presets.items()}
-    return choose(config.resources, grants, None if here else ALL_THERE_IS)
+    elsewhere = not here or (config.num_ranks > 1 and dask_cluster(site).address)
+    return choose(config.resources, grants, ALL_THERE_IS if elsewhere else None)
 
 
 def start_of(config: TrainConfig, site: str) -> Start | None:

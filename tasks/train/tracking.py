@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.errors import NotFound
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.fit import Metrics
 from tasks.train.metric_stream import MetricStream
 from tasks.train.system_metrics import SYSTEM_PREFIX, SystemMetrics
 from tasks.train.tags import PARENT_TAG, STATUS_TAG

@@ -11,7 +11,7 @@ from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Damaged, InvalidSettings, NotFound
 from tasks.refs import DATASET_TAG, DatasetRef, RunRef
-from tasks.train.algorithms.algorithm import FitContext, Launch, Report, never, silent
+from tasks.train.algorithms.fit import FitContext, Launch, Report, never, silent
 from tasks.train.built_in import BuiltIn
 from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import example_rows, log_bundle

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tasks.train.algorithms.algorithm import Fit, FitContext
+from tasks.train.algorithms.fit import Fit, FitContext
 
 if TYPE_CHECKING:
     from tasks.train.bundle import Bundle

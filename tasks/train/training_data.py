@@ -10,7 +10,7 @@ from tasks.data.read import ImageSplit, TableSplit, read_fold, read_split
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import Rows, TrainingData
+from tasks.train.algorithms.fit import Rows, TrainingData
 
 
 def folds_of(store: DatasetStore, ref: DatasetRef) -> int:

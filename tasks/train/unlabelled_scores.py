@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.train.algorithms.algorithm import Metrics
+    from tasks.train.algorithms.fit import Metrics
 
 MOST_COMPARED = 2_000
 """Rows that silhouettes compare with each other: their number of distances grows with the square."""

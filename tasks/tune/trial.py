@@ -12,7 +12,8 @@ from typing import Any
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import FitContext, Metrics, TrainingData, Value
+from tasks.train.algorithms.algorithm import Value
+from tasks.train.algorithms.fit import FitContext, Metrics, TrainingData
 from tasks.train.loop.refusals import Diverged
 from tasks.train.training_data import read_training_data
 from tasks.tune.points import Point

@@ -29,7 +29,7 @@ from safetensors.torch import load_file
 from tasks.data.sources.samples import FASHION_MNIST_CLASSES, FASHION_MNIST_FOLDER
 from tasks.data.storage.store import DatasetStore
 from tasks.report import style
-from tasks.train.algorithms.algorithm import Metrics, TrainingData
+from tasks.train.algorithms.fit import Metrics, TrainingData
 from tasks.train.algorithms.network_algorithm import NetworkAlgorithm
 from tasks.train.bundle import Bundle
 from tasks.train.config import TrainConfig
@@ -102,7 +102,7 @@ class Curve:
         self.began = time.perf_counter()
 
     def __call__(self, epoch: int, epochs: int, metrics: Metrics) -> None:
-        """See `tasks.train.algorithms.algorithm.Report`."""
+        """See `tasks.train.algorithms.fit.Report`."""
         stopped = time.perf_counter()
         elapsed_s = stopped - self.began - self.paused_s
         newest = max((self.folder / "checkpoints").glob("epoch-*.safetensors"))

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.fit import Metrics
 from tasks.train.live import Live, Standing
 from tasks.train.live_curves import live_curves
 from tasks.train.tracking import tracked_run

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.train import train
 from tasks.train.training_data import read_training_data

@@ -14,7 +14,7 @@ from tasks.refs import Problem
 from tasks.sweep.config import SweepConfig
 from tasks.sweep.recommend import recommend
 from tasks.train import algorithms, models
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Rows, TrainingData
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, Rows, TrainingData
 from tasks.train.algorithms.network_algorithm import TRANSFORMERS_NAMES, NetworkHyperparameters
 from tasks.train.algorithms.suitability import Characteristics
 from tasks.train.config import TrainConfig

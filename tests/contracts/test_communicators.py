@@ -121,7 +121,7 @@ def _digest(fit: Any) -> str:
 
 def train(communicator: Communicator) -> tuple[str, list[float], list[float]]:
     """Train the loop's tiny network on this rank's share; digest of its weights, and its losses."""
-    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.algorithms.fit import FitContext
     from tests.helpers.striped import fit_striped
 
     fit = fit_striped(context=FitContext(seed=1, communicator=communicator))
@@ -134,7 +134,7 @@ def train(communicator: Communicator) -> tuple[str, list[float], list[float]]:
 
 def stop_and_go_on(folder: str, communicator: Communicator) -> dict[str, Any]:
     """Train with every feature; stop within an epoch, since the last rank alone wants it; go on."""
-    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.algorithms.fit import FitContext
     from tasks.train.loop.callbacks import checkpoints
     from tests.helpers.striped import EVERYTHING, fit_striped
 

@@ -17,7 +17,7 @@ import pytest
 from distributed import Client, LocalCluster
 
 from tasks.errors import InvalidSettings, Unavailable
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.ranks import host, launcher, running
 from tasks.train.ranks.gang import Followed, Gang, launch
 from tasks.train.ranks.running import RankLost

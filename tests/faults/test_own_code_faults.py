@@ -19,7 +19,7 @@ from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.own_code import following, process, taking
 from tasks.train.own_code.config import Limits, OwnCode
 from tasks.train.own_code.outcome import OwnCodeFailed, OwnCodeStopped
@@ -275,7 +275,7 @@ import sys
 from pathlib import Path
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.own_code import own_code
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.source import SourceAccess

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tests.helpers.striped import EVERYTHING, fit_striped
 
 pytestmark = pytest.mark.faults

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -12,9 +13,12 @@ import torch
 from distributed import Client
 
 from blocks.dask_cluster import DaskCluster
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.errors import Unavailable
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.ranks import launcher
 from tasks.train.ranks.gang import Gang, launch
+from tasks.train.ranks.site import require_here
+from tasks.train.resources import ALL_THERE_IS, host
 from tests.helpers import on_ranks
 
 pytestmark = pytest.mark.gpu
@@ -36,11 +40,30 @@ def _with_nccl(name: str) -> Any:
 LAUNCHERS = [_with_nccl("torch"), _with_nccl("horovod")]
 
 
+def _gang(name: str, ranks: int) -> Gang:
+    return Gang(ranks, launcher.get(name))
+
+
 @pytest.fixture(scope="module")
 def client(gpus: int) -> Iterator[Client]:
-    with DaskCluster().rank_client(gpus, gpus) as client:
-        client.wait_for_workers(gpus, timeout=120)
+    pytest.importorskip("dask_cuda", reason="dask-cuda is not installed: it is in the extra 'gpu'")
+    with DaskCluster(start_timeout_s=180, device_memory_limit="0.5").rank_client(gpus, gpus) as client:
         yield client
+
+
+def test_each_dask_cuda_worker_has_a_gpu_of_its_own_and_its_limit(client: Client, gpus: int) -> None:
+    visible = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"]).values()
+    first = [one.split(",")[0] for one in visible]
+    assert len(set(first)) == len(first) == gpus
+    kept = client.run(lambda dask_worker: type(dask_worker.data).__name__)
+    assert set(kept.values()) == {"DeviceHostFile"}  # which moves data from the GPU at device_memory_limit
+    described = client.scheduler_info(n_workers=-1)["workers"].values()
+    assert all("name" in one["gpu"] for one in described)  # what presets are compared with
+
+
+def test_more_ranks_than_gpus_are_refused_with_the_numbers(gpus: int) -> None:
+    with pytest.raises(Unavailable, match=f"{gpus + 1} ranks are asked for, and this host has {gpus} GPU"):
+        require_here(DaskCluster(), gpus + 1, ALL_THERE_IS, host())
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
@@ -48,6 +71,10 @@ def test_each_rank_has_a_gpu_of_its_own(client: Client, gpus: int, name: str) ->
     found = launch(on_ranks.devices, Gang(gpus, launcher.get(name)), client)
     assert len(set(found)) == gpus
     assert all(one.startswith("cuda:") for one in found)
+
+
+def test_torch_takes_nccl_between_gpus(client: Client, gpus: int) -> None:
+    assert "cuda:nccl" in launch(on_ranks.backends, Gang(gpus, launcher.get("torch")), client)
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
@@ -58,7 +85,7 @@ def test_the_sum_of_all_ranks_is_exact(client: Client, gpus: int, name: str) -> 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
 def test_ranks_on_gpus_train_as_one_process_does(client: Client, gpus: int, name: str) -> None:
-    alone = on_ranks.weights_of(320 * gpus, 32 * gpus, 50, {}, FitContext(seed=7, gpus=0))
+    alone = on_ranks.weights_of(320 * gpus, 32 * gpus, 50, {}, FitContext(seed=7, gpus=1))
     work = partial(on_ranks.fit_rows, 320 * gpus, 32, 50, {})
     together = launch(work, Gang(gpus, launcher.get(name)), client)
     for key, value in alone.items():
@@ -76,6 +103,31 @@ def test_mixed_precision_is_taken_and_learns(gpus: int) -> None:
 
         chosen = autocast_type("auto", Problem.IMAGE_CLASSIFICATION, torch.device("cuda"))
         assert chosen is torch.bfloat16
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_ranks_learn_with_mixed_precision_and_compressed_gradients(
+    client: Client, gpus: int, name: str
+) -> None:
+    changes = {"precision": "bfloat16", "gradient_compression": "float16", "epochs": 8}
+    history = launch(partial(on_ranks.fit_history, 96 * gpus, 8, changes), _gang(name, gpus), client)
+    assert history[-1]["train_loss"] < 0.7 * history[0]["train_loss"]
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_ranks_on_all_gpus_train_more_images_a_second_than_one(client: Client, gpus: int, name: str) -> None:
+    if gpus < 2:
+        pytest.skip("this host has one GPU")
+    changes = {"width": 32, "epochs": 4, "batch_size_per_rank": 256, "precision": "auto"}
+    rates = []
+    for ranks in (1, gpus):
+        work = partial(on_ranks.fit_history, 4096 * ranks, 64, changes)
+        rates.append(launch(work, _gang(name, ranks), client)[-1]["rows_per_s"])
+    share = rates[1] / rates[0] / gpus
+    print(
+        f"\n{name}: {rates[0]:,.0f} images a second on one GPU, {rates[1]:,.0f} on {gpus}, {share:.2f} each"
+    )
+    assert share > 0.6
 
 
 def test_a_gpu_trains_more_images_a_second_than_the_processor(gpus: int) -> None:

@@ -13,7 +13,7 @@ from tasks.data.manifest import Feature, FittedStep
 from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.model_inputs import stack_images, stack_table
 

@@ -91,7 +91,7 @@ def ignore_everything(rank: Rank) -> None:
 
 def fit_rows(rows: int, batch: int, steps: int, changes: dict[str, Any], rank: Rank) -> dict[str, np.ndarray]:
     """Fit a perceptron on the same rows in the same order, and give its weights."""
-    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.algorithms.fit import FitContext
 
     return weights_of(rows, batch, steps, changes, FitContext(seed=7, communicator=rank.communicator))
 
@@ -102,7 +102,7 @@ def weights_of(
     """The same in this process."""
     from tasks.refs import Problem
     from tasks.train import algorithms
-    from tasks.train.algorithms.algorithm import Rows, TrainingData
+    from tasks.train.algorithms.fit import Rows, TrainingData
 
     random = np.random.default_rng(0)
     inputs = random.normal(size=(rows, 6))
@@ -130,6 +130,21 @@ def devices(rank: Rank) -> list[str]:
     return [f"cuda:{round(value)}" for value in (every * world.size).tolist()]
 
 
+def backends(rank: Rank) -> str:
+    """What torch.distributed takes between which devices."""
+    assert rank.communicator is not None
+    return str(torch.distributed.get_backend_config())
+
+
+def fit_history(rows: int, side_px: int, changes: dict[str, Any], rank: Rank) -> list[dict[str, float]]:
+    """Fit the tiny network on stripes, and give the metrics of its epochs."""
+    from tasks.train.algorithms.fit import FitContext
+    from tests.helpers.striped import fit_striped, striped
+
+    context = FitContext(seed=3, communicator=rank.communicator)
+    return list(fit_striped(striped(rows, side_px), context, **changes).history)
+
+
 def mean_on_gpu(rank: Rank) -> float:
     """The mean of the ranks' numbers, over NCCL."""
     assert rank.communicator is not None
@@ -141,7 +156,7 @@ def mean_on_gpu(rank: Rank) -> float:
 
 def fit_striped_on(folder: str, changes: dict[str, Any], rank: Rank) -> dict[str, np.ndarray] | None:
     """Fit the tiny network on stripes, with a checkpoint of each step, and give its weights."""
-    from tasks.train.algorithms.algorithm import FitContext
+    from tasks.train.algorithms.fit import FitContext
     from tasks.train.loop.callbacks import checkpoints
     from tests.helpers.striped import fit_striped
 

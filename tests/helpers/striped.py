@@ -10,7 +10,7 @@ import numpy as np
 
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Fit, FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import Fit, FitContext, Rows, TrainingData
 from tasks.train.loop.callbacks import checkpoints
 
 SETTINGS = {"width": 4, "epochs": 6, "batch_size_per_rank": 16, "dropout": 0.2, "precision": "float32"}

@@ -117,7 +117,7 @@ def ours(order: Order, arrays: dict[str, np.ndarray], from_store: bool) -> Outco
     from tasks.data.storage.store import DatasetStore
     from tasks.refs import DatasetRef, Problem
     from tasks.train import algorithms
-    from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+    from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
     from tasks.train.loop.fit import fit_network  # noqa: F401
     from tasks.train.training_data import read_training_data
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, Metrics, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings
 from tasks.train.algorithms.fields import ClassWeights
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
 from tasks.train.algorithms.one_call import import_estimators
 from tasks.train.algorithms.scikit_learn_algorithm import (
     ScikitLearnAlgorithm,

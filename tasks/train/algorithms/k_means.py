@@ -12,20 +12,14 @@ from pydantic import Field
 
 from tasks.errors import InvalidData
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import (
-    AlgorithmSettings,
-    Fit,
-    FitContext,
-    Metrics,
-    SearchRange,
-    TrainingData,
-)
+from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
 from tasks.train.algorithms.one_call import FitOutOfTime, FitStopped, import_estimators, one_call
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 from tasks.train.unlabelled_scores import clustering_scores
 
 if TYPE_CHECKING:
-    from tasks.train.algorithms.algorithm import Json
+    from tasks.train.algorithms.fit import Json
     from tasks.train.models.scikit_learn import ScikitLearnModel
 
 

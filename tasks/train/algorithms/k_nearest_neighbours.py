@@ -8,7 +8,8 @@ from pydantic import Field
 
 from tasks.errors import InvalidData, InvalidSettings
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fit import TrainingData
 from tasks.train.algorithms.scikit_learn_algorithm import ScikitLearnAlgorithm
 from tasks.train.algorithms.suitability import FEW_ROWS, WIDE, Characteristics, Suitability, suitability
 

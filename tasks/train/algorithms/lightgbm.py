@@ -12,15 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import (
-    AlgorithmSettings,
-    Fit,
-    FitContext,
-    Metrics,
-    SearchRange,
-    TrainingData,
-)
+from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
 from tasks.train.algorithms.fields import ClassWeights
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
 from tasks.train.algorithms.suitability import FEW_ROWS, Characteristics, Suitability, suitability
 from tasks.train.scores import split_scores
 

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, SearchRange, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
 from tasks.train.algorithms.fields import (
     SMALLEST_SIDE_PX,
     BatchSize,
@@ -28,6 +28,7 @@ from tasks.train.algorithms.fields import (
     LoggingSteps,
     WeightDecay,
 )
+from tasks.train.algorithms.fit import Fit, FitContext, TrainingData
 from tasks.train.algorithms.suitability import Characteristics, Suitability
 
 if TYPE_CHECKING:

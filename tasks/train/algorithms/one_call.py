@@ -19,7 +19,7 @@ from typing import ClassVar, TypeVar
 
 from tasks.errors import InvalidSettings, TrainyardError, Unavailable
 from tasks.parent_death import die_with_parent
-from tasks.train.algorithms.algorithm import FitContext, never
+from tasks.train.algorithms.fit import FitContext, never
 
 T = TypeVar("T")
 

@@ -12,15 +12,8 @@ from pydantic import Field
 
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import (
-    AlgorithmSettings,
-    Fit,
-    FitContext,
-    Json,
-    Metrics,
-    SearchRange,
-    TrainingData,
-)
+from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fit import Fit, FitContext, Json, Metrics, TrainingData
 from tasks.train.algorithms.one_call import import_estimators, one_call
 from tasks.train.algorithms.suitability import Characteristics, Suitability, suitability
 from tasks.train.unlabelled_scores import reduction_scores

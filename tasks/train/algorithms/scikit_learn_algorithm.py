@@ -11,14 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import (
-    AlgorithmSettings,
-    Fit,
-    FitContext,
-    Metrics,
-    SearchRange,
-    TrainingData,
-)
+from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
 from tasks.train.algorithms.one_call import import_estimators, one_call
 from tasks.train.algorithms.suitability import Characteristics, Suitability
 from tasks.train.scores import split_scores

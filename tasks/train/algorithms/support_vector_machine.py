@@ -9,8 +9,9 @@ from pydantic import Field
 
 from tasks.errors import InvalidData
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import AlgorithmSettings, FitContext, SearchRange, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
 from tasks.train.algorithms.fields import ClassWeights
+from tasks.train.algorithms.fit import FitContext, TrainingData
 from tasks.train.algorithms.linear_regression import of_scaled_label
 from tasks.train.algorithms.scikit_learn_algorithm import ScikitLearnAlgorithm, fitted_to_the_end
 from tasks.train.algorithms.suitability import MANY_ROWS, Characteristics, Suitability, suitability

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings
+from tasks.train.algorithms.fit import Fit, FitContext, TrainingData
 from tasks.train.algorithms.network_algorithm import (
     ImageHyperparameters,
     NetworkAlgorithm,

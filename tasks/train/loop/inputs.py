@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tasks.train.algorithms.algorithm import Rows, TrainingData
+from tasks.train.algorithms.fit import Rows, TrainingData
 from tasks.train.loop.batches import TensorRows
 from tasks.train.models.network import Scale
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.fit import Metrics
 from tasks.train.loop.batches import Batches
 from tasks.train.loop.callbacks.callback import Callback
 from tasks.train.loop.communicators.communicator import Communicator, average_gradients

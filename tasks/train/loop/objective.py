@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.fit import Metrics
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tasks.errors import InvalidSettings
-from tasks.train.algorithms.algorithm import TrainingData
+from tasks.train.algorithms.fit import TrainingData
 from tasks.train.algorithms.network_algorithm import ImageHyperparameters, NetworkHyperparameters
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import Damaged
 
 if TYPE_CHECKING:
-    from tasks.train.algorithms.algorithm import FittedModel, Json
+    from tasks.train.algorithms.fit import FittedModel, Json
 
 FORMATS = {
     "safetensors": "weights.safetensors",

@@ -13,7 +13,7 @@ from tasks.errors import Damaged
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.train.algorithms.algorithm import Json
+    from tasks.train.algorithms.fit import Json
 
 
 def gains(booster: lightgbm.Booster, rounds: int | None = None) -> NDArray[np.float64] | None:

@@ -18,7 +18,7 @@ from tasks.errors import Damaged
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.train.algorithms.algorithm import Json
+    from tasks.train.algorithms.fit import Json
 
 ROWS_AT_ONCE = 512
 PIXELS_AT_ONCE = 512 * 28 * 28

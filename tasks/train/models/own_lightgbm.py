@@ -15,7 +15,7 @@ from tasks.train.models.own_scores import Scores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.train.algorithms.algorithm import Json
+    from tasks.train.algorithms.fit import Json
 
 
 class OwnLightgbmModel:

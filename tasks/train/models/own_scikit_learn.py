@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from tasks.train.algorithms.algorithm import Json
+    from tasks.train.algorithms.fit import Json
 
 HARMLESS = [
     *TRUSTED,

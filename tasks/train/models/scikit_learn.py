@@ -15,7 +15,7 @@ from tasks.train.models.scikit_learn_checks import check
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.train.algorithms.algorithm import Json
+    from tasks.train.algorithms.fit import Json
 
 _ARRAY_BRIDGES = [f"sklearn.externals.array_api_compat.{name}" for name in ("torch", "dask")]
 """Packages that skops, which walks all of scikit-learn when it is imported, must not open on its way:

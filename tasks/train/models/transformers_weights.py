@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from tasks.train.algorithms.algorithm import Json
+    from tasks.train.algorithms.fit import Json
 
 ROWS_AT_ONCE = 64
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.fit import Metrics
 
 MOST_APART = 0.1
 """They may differ by so much: by which rows were scored, and by which epoch was saved."""

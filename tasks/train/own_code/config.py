@@ -21,6 +21,7 @@ _KEY = re.compile(r"^[A-Za-z_][A-Za-z0-9_.-]{0,99}$")
 _VARIABLE = re.compile(r"^[A-Z_][A-Z0-9_]{0,99}$")
 _OURS = ("EM_", "LD_", "PYTHON", "MLFLOW_")
 
+Argument = Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")]
 DatasetName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
 
 
@@ -123,6 +124,14 @@ class OwnCode(Settings):
         default=(),
         max_length=50,
         description="Metrics that the code must have reported, by whichever way; the training fails without.",
+    )
+    arguments: tuple[Annotated[str, StringConstraints(max_length=10_000, pattern=r"^[^\x00]*$")], ...] = (
+        Field(
+            default=(),
+            max_length=100,
+            description="Words of the command line in front of the hyperparameters, as they are: positional "
+            'arguments, and switches that take no value. Such as: ["resnet18", "--no-cuda"].',
+        )
     )
     variables: dict[str, str] = Field(
         default_factory=dict,

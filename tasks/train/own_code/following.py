@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.errors import InvalidData
-from tasks.train.algorithms.algorithm import Metrics, StepReport, silent_steps
+from tasks.train.algorithms.fit import Metrics, StepReport, silent_steps
 from tasks.train.metric_names import metric_name
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.events import EventReader, Point

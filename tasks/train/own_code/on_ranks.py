@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tasks.errors import Unavailable
-from tasks.train.algorithms.algorithm import Launch
+from tasks.train.algorithms.fit import Launch
 from tasks.train.own_code.outcome import failure
 from tasks.train.own_code.process import Ending, Program, memory_bytes, run
 from tasks.train.ranks.rank import Rank

@@ -14,7 +14,8 @@ from typing import Any
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, TrainyardError, noted, raise_all
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Value
+from tasks.train.algorithms.algorithm import Value
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics
 from tasks.train.bundle import Bundle
 from tasks.train.metric_names import metric_name
 from tasks.train.own_code.config import OwnCode, require_hyperparameters
@@ -248,7 +249,10 @@ def _run(
             refuse_missing(missing_in(python, script.imports), has_requirements=True)
         log(f"Starting {own.entry_point}, {time.monotonic() - began:.1f} s after its files were asked for")
         program = Program(
-                command=[str(python), *script.command(folders.source), *arguments(hyperparameters)],
+                command=[
+                    *(str(python), *script.command(folders.source)),
+                    *(*own.arguments, *arguments(hyperparameters)),
+                ],
                 environment=environment(
                     own, hyperparameters, folders, datasets, own.entry_point, python, context.seed,
                     context.threads, context.gpus, start, fitting(mlflow, folders.source, own.variables),

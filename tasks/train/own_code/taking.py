@@ -17,7 +17,8 @@ from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.home import home
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import FitContext, Metrics, Value
+from tasks.train.algorithms.algorithm import Value
+from tasks.train.algorithms.fit import FitContext, Metrics
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.own_code.adopting import require_adoptable
 from tasks.train.own_code.config import OwnCode

@@ -11,7 +11,7 @@ from typing import Any
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import Unavailable
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.own_code.accuracy import accuracy_apart
 from tasks.train.own_code.config import OwnCode

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from tasks.train.algorithms.algorithm import FittedModel
+    from tasks.train.algorithms.fit import FittedModel
 
 PROCESSOR_FILE = "preprocessor_config.json"
 

@@ -23,7 +23,8 @@ from tasks.data.preparation.preprocessing import Preprocessing
 from tasks.data.read import RawSplit
 from tasks.errors import InvalidData, InvalidRequest, TrainyardError
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import Metrics, Value
+from tasks.train.algorithms.algorithm import Value
+from tasks.train.algorithms.fit import Metrics
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.own_code.adopting import adopt
 from tasks.train.own_code.config import ImageInput

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.errors import Unavailable
-from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings
+from tasks.train.algorithms.fit import Fit, FitContext, TrainingData
 from tasks.train.algorithms.network_algorithm import NetworkHyperparameters
 from tasks.train.loop.refusals import refuse_unfit
 from tasks.train.ranks.rank import Rank

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from blocks.dask_cluster import DaskCluster
+from tasks.cluster import BLOCK, dask_cluster, reached, require_room
 from tasks.errors import Unavailable
 from tasks.train.ranks import launcher
 from tasks.train.ranks.rank import Rank
@@ -16,14 +17,15 @@ from tasks.train.ranks.rank import Rank
 if TYPE_CHECKING:
     from distributed import Client
 
-    from tasks.train.algorithms.algorithm import Launch
+    from blocks.dask_cluster import DaskCluster
+    from tasks.train.algorithms.fit import Launch
     from tasks.train.config import TrainConfig
     from tasks.train.ranks.gang import Gang
     from tasks.train.resources import Resources
 
 
 def require_ranks(config: TrainConfig, site: str, resources: Resources, there_is: Resources) -> None:
-    """Check, within seconds, that the site's cluster has as many workers as a training has ranks.
+    """Check, within seconds, that the site's cluster has what the ranks of a training ask for.
 
     Args:
         config: What to train.
@@ -32,27 +34,101 @@ def require_ranks(config: TrainConfig, site: str, resources: Resources, there_is
         there_is: What this host has.
 
     Raises:
-        Unavailable: There are fewer, or the scheduler does not answer.
+        InvalidSettings: The block cannot be.
+        Unavailable: There are fewer workers, GPUs or processors or less memory, or the scheduler does not
+            answer.
     """
     if config.num_ranks == 1:
         return
-    block = cast(DaskCluster, DaskCluster.load(site))
+    block = dask_cluster(site)
     if block.address:
-        with _connected(block, config.num_ranks, 0) as client:
-            workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        there = f"the cluster at {block.address} has {workers} workers"
-    elif gpus := _gpus(block, resources, there_is):
-        workers, there = gpus, f"this host has {gpus} GPU{'s' if gpus > 1 else ''} for ranks"
+        with reached(block, block.rank_client(config.num_ranks, 0)) as client:
+            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+        _require_workers_room(config.num_ranks, list(workers), resources, block.address)
+        return
+    require_here(block, config.num_ranks, resources, there_is)
+
+
+def require_here(block: DaskCluster, ranks: int, resources: Resources, there_is: Resources) -> None:
+    """Check that this host has the workers that are to be started on it, one for each rank.
+
+    Args:
+        block: Of the cluster.
+        ranks: How many.
+        resources: What all ranks together may use.
+        there_is: What this host has.
+    """
+    installed = max(there_is.gpus or 0, _installed_gpus())
+    if (block.gpu_workers or 0) > installed:
+        raise Unavailable(
+            f"{block.gpu_workers} GPU workers are asked for, and this host has {installed} GPUs",
+            where=f"{BLOCK}, gpu_workers",
+            allowed=f"at most {installed}, or empty for all that there are",
+            mend="set gpu_workers lower, or the address of a cluster with more",
+        )
+    if gpus := _gpus(block, resources, there_is):
+        _require_gpu_packages(block)
+        workers_there, there = gpus, f"this host has {gpus} GPU{'s' if gpus > 1 else ''} for ranks"
     else:
         processors = there_is.cpus or 1
-        workers = min(block.n_workers, processors)
+        workers_there = min(block.n_workers, processors)
         there = f"there are {block.n_workers} workers on {processors} processors of this host"
-    if config.num_ranks > workers:
+    if ranks > workers_there:
         raise Unavailable(
-            f"{config.num_ranks} ranks are asked for, and {there}",
+            f"{ranks} ranks are asked for, and {there}",
             where="num_ranks",
-            allowed=f"at most {workers}",
+            allowed=f"at most {workers_there}",
             mend="ask for fewer ranks, or have more workers: see the block Dask Cluster",
+        )
+    require_room(block, ranks)
+
+
+def _require_workers_room(
+    ranks: int, workers: Sequence[Mapping[str, Any]], resources: Resources, address: str
+) -> None:
+    """Check that the workers of a running scheduler have what a preset grants all ranks together.
+
+    Args:
+        ranks: How many ranks, each on a worker of its own.
+        workers: What the scheduler says of each.
+        resources: What the preset grants.
+        address: Of the scheduler.
+    """
+    threads = sum(sorted((one["nthreads"] for one in workers), reverse=True)[:ranks])
+    memory_bytes = sum(sorted((one["memory_limit"] or float("inf") for one in workers), reverse=True)[:ranks])
+    gpus = sum("name" in (one.get("gpu") or {}) for one in workers)
+    short = [
+        f"{want:g} {unit} of {have:.3g}"
+        for want, have, unit in (
+            (resources.cpus, threads, "threads"),
+            (resources.memory_gib, memory_bytes / 2**30, "GiB of memory"),
+            (resources.gpus, min(gpus, ranks), "GPUs"),
+        )
+        if want is not None and want > have
+    ]
+    if short:
+        raise Unavailable(
+            f"the preset asks for more than {ranks} workers of the cluster at {address} have: "
+            + ", ".join(short),
+            where="resources",
+            allowed="a preset that grants no more, or one that leaves it open",
+            mend="take a smaller preset, or start workers with more (--nthreads, --memory-limit)",
+        )
+
+
+def _require_gpu_packages(block: DaskCluster) -> None:
+    """Check that there is what Dask-CUDA workers need on this host."""
+    needed = {
+        "dask_cuda": "Dask-CUDA workers need dask-cuda (the extra 'gpu'), or set gpu_workers to 0",
+        **({"rmm": "managed_memory needs rmm"} if block.managed_memory else {}),
+        **({"distributed_ucxx": "ucx needs distributed-ucxx"} if block.protocol == "ucx" else {}),
+    }
+    missing = [reason for name, reason in needed.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        raise Unavailable(
+            f"a package is not installed: {'; '.join(missing)}",
+            where=BLOCK,
+            mend="install it beside the flows, or change the block",
         )
 
 
@@ -74,22 +150,23 @@ def on_ranks(
         return
     from tasks.train.ranks.gang import Gang
 
-    block = cast(DaskCluster, DaskCluster.load(site))
-    cpus = resources.cpus or len(os.sched_getaffinity(0))
+    block = dask_cluster(site)
+    cpus = resources.cpus or (None if block.address else len(os.sched_getaffinity(0)))
     gang = Gang(
         num_ranks=config.num_ranks,
         launcher=launcher.get(config.launcher),
         min_ranks=config.min_ranks,
         ranks_per_host=config.ranks_per_host,
-        threads=None if block.address else max(1, cpus // config.num_ranks),
+        threads=max(1, cpus // config.num_ranks) if cpus else None,
     )
-    with _connected(block, config.num_ranks, _gpus(block, resources, there_is)) as client:
+    starting = block.rank_client(config.num_ranks, _gpus(block, resources, there_is))
+    with reached(block, starting) as client:
         yield _OnRanks(gang, client, log)
 
 
 @dataclass(frozen=True)
 class _OnRanks:
-    """See `tasks.train.algorithms.algorithm.Launch`."""
+    """See `tasks.train.algorithms.fit.Launch`."""
 
     gang: Gang
     client: Client
@@ -118,31 +195,15 @@ class _OnRanks:
         return launch(function, self.gang, self.client, followed, joined=joined)
 
 
-@contextmanager
-def _connected(block: DaskCluster, ranks: int, gpus: int) -> Iterator[Client]:
-    """A client of the cluster.
-
-    Raises:
-        Unavailable: The scheduler does not answer.
-    """
-    starting = block.rank_client(ranks, gpus)
-    try:
-        client = starting.__enter__()
-    except (OSError, ValueError) as error:
-        if not block.address:
-            raise
-        raise Unavailable(
-            f"no Dask scheduler answers at {block.address}",
-            where="the block Dask Cluster",
-            mend="start it, or mend the address; without one, workers are started on this host",
-        ) from error
-    try:
-        yield client
-    finally:
-        starting.__exit__(None, None, None)
-
-
 def _gpus(block: DaskCluster, resources: Resources, there_is: Resources) -> int:
     """GPUs of this host that get a worker for ranks; none where the preset grants none."""
     there = min(one for one in (there_is.gpus or 0, resources.gpus) if one is not None)
     return there if block.gpu_workers is None else min(there, block.gpu_workers)
+
+
+def _installed_gpus() -> int:
+    """All of this host's; a job may see those alone that it was given."""
+    try:
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
+    except OSError:
+        return 0

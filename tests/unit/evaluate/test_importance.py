@@ -16,7 +16,7 @@ from tasks.evaluate.evaluate import evaluate
 from tasks.evaluate.importance import LEAST_ROWS, importance
 from tasks.refs import Problem
 from tasks.train import models
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.built_in import BuiltIn
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.config import TrainConfig

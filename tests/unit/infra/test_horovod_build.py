@@ -10,16 +10,34 @@ import pytest
 from infra.horovod import build
 
 
-def test_the_standard_is_raised_in_both_files(tmp_path: Path) -> None:
-    for name in ("CMakeLists.txt", "horovod/torch/CMakeLists.txt"):
+def test_the_standard_is_raised_in_all_files(tmp_path: Path) -> None:
+    settings = {
+        "CMakeLists.txt": "CMAKE_CXX_STANDARD 14",
+        "horovod/torch/CMakeLists.txt": "CMAKE_CXX_STANDARD 14",
+        "horovod/common/ops/cuda/CMakeLists.txt": "CMAKE_CUDA_STANDARD 11",
+    }
+    for name, setting in settings.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("set(CMAKE_CXX_STANDARD 14)\nset(CMAKE_CXX_STANDARD_REQUIRED ON)\n")
+        file.write_text(f"set({setting})\nset(CMAKE_CXX_STANDARD_REQUIRED ON)\n")
     build.raise_standard(tmp_path)
-    for name in ("CMakeLists.txt", "horovod/torch/CMakeLists.txt"):
-        assert "CMAKE_CXX_STANDARD 17)" in (tmp_path / name).read_text()
+    for name, setting in settings.items():
+        assert f"{setting.split()[0]} 17)" in (tmp_path / name).read_text()
     with pytest.raises(build.BuildFailed, match="does not set"):
         build.raise_standard(tmp_path)
+
+
+def test_nccl_of_the_python_package_gets_the_name_that_linkers_look_for(tmp_path: Path) -> None:
+    package = tmp_path / "nvidia" / "nccl"
+    (package / "include").mkdir(parents=True)
+    (package / "include" / "nccl.h").touch()
+    (package / "lib").mkdir()
+    (package / "lib" / "libnccl.so.2").write_bytes(b"library")
+    made = build.nccl_to_link(package, tmp_path / "scratch")
+    assert (made / "include" / "nccl.h").exists()
+    assert (made / "lib" / "libnccl.so").read_bytes() == b"library"
+    (package / "lib" / "libnccl.so").touch()
+    assert build.nccl_to_link(package, tmp_path / "scratch") == package
 
 
 def test_missing_tools_are_all_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +63,8 @@ def test_the_cache_tells_builds_apart(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_gpu_build_differs_by_its_operations(tmp_path: Path) -> None:
-    cpu, gpu = build.build_environment("", None), build.build_environment("nccl", tmp_path)
+    cpu = build.build_environment("", None, tmp_path)
+    gpu = build.build_environment("nccl", tmp_path, tmp_path)
     assert "HOROVOD_GPU_OPERATIONS" not in cpu
     assert gpu["HOROVOD_GPU_OPERATIONS"] == "NCCL"
     assert gpu["PATH"].split(os.pathsep)[0] == str(tmp_path / "bin")

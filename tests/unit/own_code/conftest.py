@@ -16,7 +16,7 @@ from tasks.data.config import IngestConfig
 from tasks.data.ingest import ingest
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef, Problem
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.own_code import OwnCodeFit, check_own_code, fit_own_code
 from tasks.train.own_code.source import SourceAccess

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import FitContext, Metrics
+from tasks.train.algorithms.fit import FitContext, Metrics
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.following import Follower
 from tasks.train.own_code.outcome import OwnCodeFailed

@@ -13,7 +13,7 @@ from tasks.data.read import read_raw_rows
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.bundle import Bundle
 from tasks.train.own_code.config import OwnCode
 from tasks.train.own_code.own_code import OwnCodeFit
@@ -276,6 +276,7 @@ open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')
 """,
         datasets={"more-rows": {"name": "measures"}},
         variables={"EM_REGION": "KR1", "FOO": "bar"},
+        arguments=("resnet18", "--no-cuda", "a $HOME 'b'"),
     )
     said: list[Any] = []
     start = tmp_path / "start"
@@ -291,7 +292,8 @@ open(os.environ['EM_MODEL_DIR'] + '/notes.txt', 'w').write('x')
     seen = json.loads((fit.artifacts / "own_code" / "output.log").read_text())
     env = seen["env"]
     assert "secret" not in json.dumps(env)
-    assert seen["argv"][1:] == ["--learning_rate", "0.1", "--use-x", "True"]
+    options = ["--learning_rate", "0.1", "--use-x", "True"]
+    assert seen["argv"][1:] == ["resnet18", "--no-cuda", "a $HOME 'b'", *options]
     assert seen["cwd"] == env["EM_SOURCE_DIR"]
     assert env["EM_ENTRY_POINT"] == "train.py"
     assert env["EM_HP_LEARNING_RATE"] == "0.1"

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from tasks.data.storage.store import DatasetStore
 from tasks.refs import DatasetRef
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.own_code import own_code, taking
 from tasks.train.own_code.config import OwnCode

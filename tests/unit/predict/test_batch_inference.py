@@ -25,7 +25,7 @@ from tasks.predict.predict import OutOfTimeError, predict
 from tasks.predict.sources import find
 from tasks.refs import ModelVersionRef, Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
 from tasks.train.bundle import Bundle
 from tasks.train.model_inputs import stack_table
 from tests.helpers.models import TRAINED_ON, digit_images, digits_bundle, iris_bundle, iris_rows

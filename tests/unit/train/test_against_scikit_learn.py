@@ -23,7 +23,7 @@ from sklearn.svm import SVC, SVR
 
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
 
 CLASSES: dict[str, Callable[..., Any]] = {
     "iris": load_iris,

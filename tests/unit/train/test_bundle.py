@@ -116,7 +116,7 @@ def test_bad_rows_are_refused_in_words(tmp_path: Path, digits: tuple[Path, Bundl
 
 
 def test_raw_rows_go_through_the_preprocessing(tmp_path: Path) -> None:
-    from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+    from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
     from tasks.train.algorithms.linear_regression import LinearRegression, LinearRegressionHyperparameters
 
     problem = Problem.TABLE_REGRESSION

@@ -19,7 +19,8 @@ from tasks.markdown import number
 from tasks.refs import DatasetRef, Problem
 from tasks.report import training
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import AlgorithmSettings, Fit, FitContext, Metrics, TrainingData
+from tasks.train.algorithms.algorithm import AlgorithmSettings
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
 from tasks.train.config import TrainConfig
 from tasks.train.cross_validation import cross_validate, place_of, recorded
 from tasks.train.train import train

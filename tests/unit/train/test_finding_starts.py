@@ -13,7 +13,7 @@ from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidSettings, NotAllowed, NotFound
 from tasks.refs import RunRef
 from tasks.train import kept_models
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.config import TrainConfig
 from tasks.train.start import Start, find_start
 from tasks.train.tags import BUNDLE_DIGEST_TAG, MODEL_URI_TAG

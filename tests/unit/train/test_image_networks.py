@@ -9,7 +9,7 @@ import torch
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
 from tasks.train.algorithms.resnet import ResNet50Hyperparameters
 from tasks.train.algorithms.transformers_algorithm import TransformersAlgorithm, patch_px, reduction
 from tasks.train.networks.image_classifier import ImageClassifier

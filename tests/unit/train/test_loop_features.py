@@ -13,7 +13,7 @@ import torch
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Rows, TrainingData
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, Rows, TrainingData
 from tasks.train.loop.ahead import ahead
 from tasks.train.loop.augmentation import ImageAugmentation
 from tasks.train.loop.mixing import Mixing

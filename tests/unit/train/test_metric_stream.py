@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.utils.validation import _validate_metric_name
 
-from tasks.train.algorithms.algorithm import FitContext, Metrics
+from tasks.train.algorithms.fit import FitContext, Metrics
 from tasks.train.cross_validation import share
 from tasks.train.live import MOST_POINTS, Live, Standing
 from tasks.train.live_curves import live_curves

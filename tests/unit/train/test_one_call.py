@@ -16,7 +16,7 @@ from tasks.errors import InvalidData, Unavailable
 from tasks.refs import Problem
 from tasks.train import algorithms
 from tasks.train.algorithms import one_call as module
-from tasks.train.algorithms.algorithm import Fit, FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import Fit, FitContext, Rows, TrainingData
 from tasks.train.algorithms.one_call import FitOutOfTime, FitStopped, one_call
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tasks.errors import InvalidSettings, NotFound
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.loop.callbacks import checkpoints
 from tests.helpers.striped import EVERYTHING, fit_striped, striped
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import InvalidSettings
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import FitContext
+from tasks.train.algorithms.fit import FitContext
 from tasks.train.algorithms.network_algorithm import NetworkHyperparameters
 from tasks.train.loop import checkpoint
 from tasks.train.loop.batches import Batches, TensorRows

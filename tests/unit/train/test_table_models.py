@@ -12,7 +12,7 @@ import pytest
 from tasks.errors import Damaged, InvalidData, InvalidSettings
 from tasks.refs import Problem
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Fit, FitContext, Metrics, Rows, TrainingData
+from tasks.train.algorithms.fit import Fit, FitContext, Metrics, Rows, TrainingData
 from tasks.train.models.scikit_learn import ScikitLearnModel, io
 
 

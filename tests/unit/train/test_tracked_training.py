@@ -16,7 +16,7 @@ from tasks.errors import Damaged, InvalidData, InvalidSettings, NotFound
 from tasks.evaluate.records import evaluate_and_record
 from tasks.refs import DatasetRef, Problem
 from tasks.train.algorithms import one_call
-from tasks.train.algorithms.algorithm import Metrics
+from tasks.train.algorithms.fit import Metrics
 from tasks.train.bundle import Bundle
 from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import download_bundle

@@ -11,7 +11,7 @@ import torch
 
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
-from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
 from tasks.train.loop.augmentation import ImageAugmentation
 from tasks.train.loop.schedules import AFTER_WARMUP, share_of_highest
 from tests.helpers.striped import fit_striped, striped

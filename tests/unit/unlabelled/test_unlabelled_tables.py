@@ -37,7 +37,7 @@ from tasks.report.evaluation_figures import figures
 from tasks.serve import wire
 from tasks.serve.versions import signature_of
 from tasks.train import algorithms
-from tasks.train.algorithms.algorithm import Fit, FitContext, Rows, TrainingData
+from tasks.train.algorithms.fit import Fit, FitContext, Rows, TrainingData
 from tasks.train.bundle import Bundle, TrainedOn
 from tasks.train.config import TrainConfig
 from tasks.train.mlflow_model import download_bundle

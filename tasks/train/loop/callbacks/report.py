@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.train.algorithms.algorithm import Report
+from tasks.train.algorithms.fit import Report
 from tasks.train.loop.callbacks.callback import Callback
 from tasks.train.loop.world import World
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tasks.train.algorithms.algorithm import StepReport
+from tasks.train.algorithms.fit import StepReport
 from tasks.train.loop.callbacks.callback import Callback
 from tasks.train.loop.communicators.communicator import Communicator
 from tasks.train.loop.objective import Objective
