@@ -36,6 +36,7 @@ from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore, default_source_roots
 from blocks.ray_cluster import RayCluster
 from blocks.resource_presets import ResourcePresets
+from blocks.workspace import Workspace
 from deployments.bootstrap import VARIABLE
 from infra.settings import Settings
 
@@ -148,9 +149,10 @@ async def _pools(client: PrefectClient) -> None:
 async def _blocks(client: PrefectClient, settings: Settings) -> None:
     """Write the blocks of this site; one that somebody has edited stays as they left it.
 
-    Of container images the page Blocks has the form alone: which there are is up to those who use them.
+    Of container images and workspaces there are the forms alone: which there are is up to those who use them.
     """
     await ContainerImage.aregister_type_and_schema(client=client)
+    await Workspace.aregister_type_and_schema(client=client)
     written: dict[str, str] = await _recall(client, _BLOCKS_VARIABLE) or {}
     for block in local_blocks(settings):
         kind = type(block)

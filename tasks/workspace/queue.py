@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from uuid import UUID, uuid4
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
 from prefect.client.schemas.responses import SetStateStatus
@@ -216,7 +217,12 @@ def endpoints(sites: Iterable[str]) -> list[Endpoint]:
 def all_pools(client: SyncPrefectClient, site: str = "local") -> list[str]:
     """The pools of a site's devices and of every workspace, whether somebody uses them or not."""
     slug = Workspace.get_block_type_slug()
-    documents = client.read_block_documents_by_type(slug, include_secrets=False)
+    try:
+        documents = client.read_block_documents_by_type(slug, include_secrets=False)
+    except httpx.HTTPStatusError as error:  # no workspace was ever made
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise
+        documents = []
     named = [_WORKSPACE + one.name.removeprefix(block_name("")) for one in documents if one.name]
     devices = [False, True] if _device_slots(site, on_gpus=True) else [False]
     return [*(_device_pool(site, on_gpus) for on_gpus in devices), *named]
