@@ -21,7 +21,8 @@ from prefect.client.schemas.objects import FlowRun
 
 from tasks.workspace import jobs, slots
 from tasks.workspace.live import flow_names, live_runs
-from tasks.workspace.queue import all_pools, quotas, snapshot, start_next
+from tasks.workspace.pools import all_pools, quotas
+from tasks.workspace.queue import snapshot, start_next
 from tasks.workspace.slots import Snapshot
 
 ROUND_S = 2.0

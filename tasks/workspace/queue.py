@@ -7,15 +7,12 @@ flow run. So a run that ended, in whatever way, has no slots any more. Who may s
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
 from prefect.client.schemas.responses import SetStateStatus
@@ -25,22 +22,18 @@ from prefect.runtime import deployment
 from prefect.runtime import flow_run as this_flow_run
 from pydantic import ValidationError
 
-from blocks.device_slots import DeviceSlots
-from blocks.endpoint_host import EndpointHost
-from blocks.workspace import Workspace
 from tasks.errors import TrainyardError, Unavailable
 from tasks.refs import USER_TAG, WORKSPACE_TAG, tagged
 from tasks.settings import Settings
 from tasks.sweep.config import SweepConfig
 from tasks.train.config import TrainConfig
-from tasks.train.resources import host
 from tasks.train.site import granted
 from tasks.tune.config import TuneConfig
 from tasks.workspace import slots
 from tasks.workspace.jobs import AWAITING_SLOTS
 from tasks.workspace.live import live_runs
-from tasks.workspace.slots import Ask, Endpoint, Job, Needs, Quota, Snapshot, Stage, Verdict
-from tasks.workspace.stored import block_name, load_workspace
+from tasks.workspace.pools import WORKSPACE, device_block, device_pool, device_slots, endpoints, quotas
+from tasks.workspace.slots import Ask, Job, Needs, Snapshot, Stage, Verdict
 
 if TYPE_CHECKING:
     from tasks.serve.config import ServeConfig
@@ -49,8 +42,6 @@ LABEL = "trainyard.slots"
 ASK_AGAIN_S = 0.25
 COMING_S = 120.0
 """A run that is about to start keeps its place for so long: where no worker takes it up, others go first."""
-_WORKSPACE = "workspace "
-_SITE = re.compile(r"site (?P<site>.*) \((?P<kind>GPUs|processors)\)")
 
 
 def take_slots(
@@ -89,7 +80,7 @@ def take_slots(
             decided = slots.verdict(mine, seen)
             if decided is Verdict.CLAIM:
                 mine = slots.at(mine, Stage.CLAIMED, attempt)
-                if mine.ask.needs.device == "gpu" and _block(site).gpus is None:  # those of this host
+                if mine.ask.needs.device == "gpu" and device_block(site).gpus is None:  # those of this host
                     mine = slots.with_gpus(mine, seen)
             elif decided is Verdict.TAKE:
                 _write(client, slots.at(mine, Stage.HELD, attempt))
@@ -120,12 +111,12 @@ def needs_of(
     if isinstance(work, TrainConfig):
         gpus = None
         with suppress(TrainyardError):  # the training says what is wrong with its preset, with all else
-            gpus = granted(work, site).gpus
-        on_gpus = gpus != 0 and _device_slots(site, on_gpus=True) > 0
+            gpus = granted(work, site, here=False).gpus
+        on_gpus = gpus != 0 and bool(device_slots(site, on_gpus=True))
         return Needs(training=work.num_ranks, serving=served, device="gpu" if on_gpus else "cpu")
     assert isinstance(work, TuneConfig | SweepConfig)
-    there = max(1, _device_slots(site, on_gpus=False))  # trials share what there is
-    return Needs(training=min(work.max_parallel, there), serving=served)
+    there = device_slots(site, on_gpus=False)  # trials share what there is
+    return Needs(training=min(work.max_parallel, there or work.max_parallel), serving=served)
 
 
 def visible_devices(gpus: Sequence[int], environment: Mapping[str, str]) -> str:
@@ -182,80 +173,16 @@ def start_next(client: SyncPrefectClient, seen: Snapshot, runs: Iterable[FlowRun
     return started
 
 
-def quotas(pools: Iterable[str]) -> dict[str, Quota]:
-    """What there is in pools."""
-    found: dict[str, Quota] = {}
-    for pool in pools:
-        if pool.startswith(_WORKSPACE):
-            with suppress(TrainyardError):  # one that is gone limits nothing
-                workspace = load_workspace(pool.removeprefix(_WORKSPACE))
-                found[pool] = Quota(workspace.training_slots, workspace.serving_slots)
-        else:
-            named = _SITE.fullmatch(pool)
-            found[pool] = Quota(_device_slots(named["site"], named["kind"] == "GPUs") if named else None)
-    return found
-
-
-def endpoints(sites: Iterable[str]) -> list[Endpoint]:
-    """Endpoints that are switched on, with the workspace that each was started in."""
-    from tasks.serve.record import list_records
-
-    found = []
-    for site in sites:
-        try:
-            home = cast(EndpointHost, EndpointHost.load(site)).home
-        except ValueError:  # a site that serves nothing
-            continue
-        found += [
-            Endpoint(one.name, one.workers, (_WORKSPACE + one.workspace,))
-            for one in list_records(Path(os.path.expanduser(home)))
-            if one.enabled and one.workspace
-        ]
-    return found
-
-
-def all_pools(client: SyncPrefectClient, site: str = "local") -> list[str]:
-    """The pools of a site's devices and of every workspace, whether somebody uses them or not."""
-    slug = Workspace.get_block_type_slug()
-    try:
-        documents = client.read_block_documents_by_type(slug, include_secrets=False)
-    except httpx.HTTPStatusError as error:  # no workspace was ever made
-        if error.response.status_code != httpx.codes.NOT_FOUND:
-            raise
-        documents = []
-    named = [_WORKSPACE + one.name.removeprefix(block_name("")) for one in documents if one.name]
-    devices = [False, True] if _device_slots(site, on_gpus=True) else [False]
-    return [*(_device_pool(site, on_gpus) for on_gpus in devices), *named]
-
-
-def _device_pool(site: str, on_gpus: bool) -> str:
-    return f"site {site} ({'GPUs' if on_gpus else 'processors'})"
-
-
-def _device_slots(site: str, on_gpus: bool) -> int:
-    """GPUs or processor slots of a site."""
-    block = _block(site)
-    stated, there_is = (block.gpus, host().gpus) if on_gpus else (block.cpus, host().cpus)
-    return (there_is or 0) if stated is None else stated
-
-
-def _block(site: str) -> DeviceSlots:
-    try:
-        return cast(DeviceSlots, DeviceSlots.load(site))
-    except ValueError:  # a site without the block has what its hosts have
-        return DeviceSlots()
-
-
 def _asking(client: SyncPrefectClient, run: FlowRun, needs: Needs, site: str) -> Job:
     """The job that a flow run is; one that asked before keeps its place in the queue."""
     before = None
     with suppress(ValidationError):
         before = Ask.model_validate_json(str(run.labels.get(LABEL)))
     workspace = tagged(run.tags, WORKSPACE_TAG)
-    devices = [_device_pool(site, needs.device == "gpu")] if needs.training else []
+    devices = [device_pool(site, needs.device == "gpu")] if needs.training else []
     ask = Ask(
         needs=needs,
-        pools=(*devices, *([_WORKSPACE + workspace] if workspace else [])),
+        pools=(*devices, *([WORKSPACE + workspace] if workspace else [])),
         priority=_priority(client, run),
         since=before.since if before is not None and before.stage is Stage.WAITING else time.time(),
         site=site,

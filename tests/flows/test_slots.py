@@ -15,6 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
 
+from blocks.dask_cluster import DaskCluster
 from blocks.device_slots import DeviceSlots
 from blocks.endpoint_host import EndpointHost
 from blocks.workspace import Workspace
@@ -24,7 +25,7 @@ from tasks.serve.record import EndpointPlace, EndpointRecord
 from tasks.sweep.config import SweepConfig
 from tasks.train.config import TrainConfig
 from tasks.tune.config import TuneConfig
-from tasks.workspace import queue, slots
+from tasks.workspace import pools, queue, slots
 from tasks.workspace.board import Board, slot_rows
 from tasks.workspace.config import JobsConfig
 from tasks.workspace.jobs import AWAITING_SLOTS
@@ -174,6 +175,17 @@ def test_needs_are_ranks_trials_and_workers_of_the_endpoint(deployment: UUID) ->
     assert needs(TrainConfig(resources="nowhere")) == Needs(training=1)  # the training refuses it in words
 
 
+def test_a_running_scheduler_has_as_many_slots_as_somebody_says(deployment: UUID) -> None:
+    site = "slots-elsewhere"
+    both = [f"site {site} (GPUs)", f"site {site} (processors)"]
+    DaskCluster(address="tcp://127.0.0.1:1").save(site, overwrite=True)
+    assert pools.quotas(both) == {both[0]: Quota(0), both[1]: Quota(None)}
+    assert queue.needs_of(TrainConfig(num_ranks=64, algorithm="mlp"), site) == Needs(training=64)
+    DeviceSlots(gpus=64).save(site, overwrite=True)
+    assert pools.quotas(both) == {both[0]: Quota(64), both[1]: Quota(None)}
+    assert queue.needs_of(TrainConfig(num_ranks=64, algorithm="mlp"), site).device == "gpu"
+
+
 def test_endpoints_count_where_they_are_switched_on(deployment: UUID) -> None:
     home = Path(cast(EndpointHost, EndpointHost.load(SITE)).home)
     texts = ("alias", "host", "url", "token_file", "token_sha256", "tracking_uri", "created_at")
@@ -187,8 +199,8 @@ def test_endpoints_count_where_they_are_switched_on(deployment: UUID) -> None:
         place.record_file.parent.mkdir(parents=True)
         record = EndpointRecord.model_validate({"name": name, "model": name, "port": 1, **facts, **more})
         place.record_file.write_text(record.model_dump_json())
-    assert queue.endpoints([SITE, "no such site"]) == [Endpoint("on", 2, (TEAM,))]
-    rows = slot_rows(slots.Snapshot((), {TEAM: Quota(2, 3)}, queue.endpoints([SITE])))
+    assert pools.endpoints([SITE, "no such site"]) == [Endpoint("on", 2, (TEAM,))]
+    rows = slot_rows(slots.Snapshot((), {TEAM: Quota(2, 3)}, pools.endpoints([SITE])))
     assert [(row["for"], row["used"], row["total"], row["by"]) for row in rows] == [
         ("training", "0", "2", ""), ("serving", "2", "3", "endpoint on has 2"),
     ]  # fmt: skip

@@ -1,0 +1,97 @@
+"""What there is: slots of workspaces and of a site's devices, and endpoints that are switched on."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+
+from blocks.device_slots import DeviceSlots
+from blocks.endpoint_host import EndpointHost
+from blocks.workspace import Workspace
+from tasks.cluster import dask_cluster
+from tasks.errors import TrainyardError
+from tasks.train.resources import host
+from tasks.workspace.slots import Endpoint, Quota
+from tasks.workspace.stored import block_name, load_workspace
+
+WORKSPACE = "workspace "
+_SITE = re.compile(r"site (?P<site>.*) \((?P<kind>GPUs|processors)\)")
+
+
+def quotas(pools: Iterable[str]) -> dict[str, Quota]:
+    """What there is in pools."""
+    found: dict[str, Quota] = {}
+    for pool in pools:
+        if pool.startswith(WORKSPACE):
+            with suppress(TrainyardError):  # one that is gone limits nothing
+                workspace = load_workspace(pool.removeprefix(WORKSPACE))
+                found[pool] = Quota(workspace.training_slots, workspace.serving_slots)
+        else:
+            named = _SITE.fullmatch(pool)
+            found[pool] = Quota(device_slots(named["site"], named["kind"] == "GPUs") if named else None)
+    return found
+
+
+def endpoints(sites: Iterable[str]) -> list[Endpoint]:
+    """Endpoints that are switched on, with the workspace that each was started in."""
+    from tasks.serve.record import list_records
+
+    found = []
+    for site in sites:
+        try:
+            home = cast(EndpointHost, EndpointHost.load(site)).home
+        except ValueError:  # a site that serves nothing
+            continue
+        found += [
+            Endpoint(one.name, one.workers, (WORKSPACE + one.workspace,))
+            for one in list_records(Path(os.path.expanduser(home)))
+            if one.enabled and one.workspace
+        ]
+    return found
+
+
+def all_pools(client: SyncPrefectClient, site: str = "local") -> list[str]:
+    """The pools of a site's devices and of every workspace, whether somebody uses them or not."""
+    slug = Workspace.get_block_type_slug()
+    try:
+        documents = client.read_block_documents_by_type(slug, include_secrets=False)
+    except httpx.HTTPStatusError as error:  # no workspace was ever made
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise
+        documents = []
+    named = [WORKSPACE + one.name.removeprefix(block_name("")) for one in documents if one.name]
+    devices = [False, True] if device_slots(site, on_gpus=True) else [False]
+    return [*(device_pool(site, on_gpus) for on_gpus in devices), *named]
+
+
+def device_pool(site: str, on_gpus: bool) -> str:
+    """Name of the pool of a site's devices."""
+    return f"site {site} ({'GPUs' if on_gpus else 'processors'})"
+
+
+def device_slots(site: str, on_gpus: bool) -> int | None:
+    """GPUs or processor slots of a site; None where ranks run elsewhere, and nobody said how many."""
+    block = device_block(site)
+    stated = block.gpus if on_gpus else block.cpus
+    if stated is not None:
+        return stated
+    with suppress(ValueError, TrainyardError):  # without the block, or with one that is refused later
+        if dask_cluster(site).address:
+            return 0 if on_gpus else None
+    there_is = host()
+    return (there_is.gpus or 0) if on_gpus else there_is.cpus
+
+
+def device_block(site: str) -> DeviceSlots:
+    """How many devices somebody said that a site has."""
+    try:
+        return cast(DeviceSlots, DeviceSlots.load(site))
+    except ValueError:  # a site without the block has what its hosts have
+        return DeviceSlots()
