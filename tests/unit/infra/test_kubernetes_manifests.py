@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -35,10 +36,9 @@ def pods() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     }
 
 
-def container(pod: str) -> dict[str, Any]:
-    (one,) = pods()[pod][1]["containers"]
-    found: dict[str, Any] = one
-    return found
+def containers() -> dict[str, dict[str, Any]]:
+    """All of them by name; that of a pod is named as the pod."""
+    return {one["name"]: one for _, spec in pods().values() for one in spec["containers"]}
 
 
 def test_every_file_is_listed() -> None:
@@ -48,14 +48,14 @@ def test_every_file_is_listed() -> None:
 def test_there_is_nothing_secret_in_them() -> None:
     for name in FILES:
         assert manifest(name)["kind"] != "Secret"
-    for pod in pods():
-        for variable in container(pod).get("env", []):
+    for one in containers().values():
+        for variable in one.get("env", []):
             secret = re.search("KEY|SECRET|TOKEN|PASSWORD|AUTH", variable["name"])
             assert not (secret and "value" in variable), variable["name"]
 
 
 def test_all_pods_have_one_image_and_are_fenced() -> None:
-    assert len({container(pod)["image"] for pod in pods()}) == 1  # versions must agree
+    assert len({one["image"] for one in containers().values()}) == 1  # versions must agree
     policy = manifest("network-policy.yaml")["spec"]
     assert policy["podSelector"]["matchLabels"] == PART_OF
     assert policy["ingress"] == [{"from": [{"podSelector": {"matchLabels": PART_OF}}]}]
@@ -72,7 +72,7 @@ def test_the_commands_are_ones_of_the_installed_versions() -> None:
         ("scheduler", ["dask", "scheduler"], scheduler),
         ("worker", ["dask", "cuda", "worker"], dask_cuda.worker),
     ):
-        arguments = container(pod)["args"]
+        arguments = containers()[pod]["args"]
         assert arguments[: len(words)] == words
         known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
         assert {one for one in arguments if one.startswith("--")} <= known  # unknown ones would be passed on
@@ -84,12 +84,18 @@ def test_the_commands_are_ones_of_the_installed_versions() -> None:
 
 
 def test_the_pool_of_the_flows_is_polled_by_processes() -> None:
-    arguments = container("flows")["args"]
+    arguments = containers()["flows"]["args"]
     assert arguments[:3] == ["prefect", "worker", "start"]
     said = _prefect_help()
     assert [one for one in arguments if one.startswith("--") and one not in said] == []
     assert "prefect work-pool create gpu --type process" in DOCUMENT.read_text()
     assert arguments[arguments.index("--pool") + 1] == "gpu"
+
+
+def test_the_queue_is_a_module_that_can_be_run() -> None:
+    python, option, module = containers()["queue"]["args"]
+    assert (python, option) == ("python", "-m")
+    assert callable(importlib.import_module(module).main)
 
 
 def _prefect_help() -> str:
@@ -100,7 +106,7 @@ def _prefect_help() -> str:
 
 def test_64_gpus_are_reached_by_the_address_that_the_document_names() -> None:
     cluster = manifest("dask-cluster.yaml")
-    limits = container("worker")["resources"]["limits"]
+    limits = containers()["worker"]["resources"]["limits"]
     assert all(isinstance(one, str) for one in limits.values())  # a number is refused by the operator
     gpus = int(limits["nvidia.com/gpu"])
     assert cluster["spec"]["worker"]["replicas"] * gpus == 64
