@@ -114,11 +114,11 @@ def test_64_gpus_are_reached_by_the_address_that_the_document_names() -> None:
     address = f"tcp://{cluster['metadata']['name']}-scheduler.{namespace}.svc.cluster.local:8786"
     assert address in DOCUMENT.read_text()
     assert DaskCluster(address=address).address == address
-    ports = {one["name"]: one["containerPort"] for one in container("scheduler")["ports"]}
+    ports = {one["name"]: one["containerPort"] for one in containers()["scheduler"]["ports"]}
     service = cluster["spec"]["scheduler"]["service"]
     assert {one["targetPort"]: one["port"] for one in service["ports"]} == ports
     assert ports["tcp-comm"] == 8786
-    assert container("scheduler")["readinessProbe"]["httpGet"]["port"] in ports
+    assert containers()["scheduler"]["readinessProbe"]["httpGet"]["port"] in ports
 
 
 def test_ranks_and_flows_see_the_same_share_at_the_same_place() -> None:
@@ -128,8 +128,8 @@ def test_ranks_and_flows_see_the_same_share_at_the_same_place() -> None:
         spec = pods()[pod][1]
         (share,) = [one for one in spec["volumes"] if "persistentVolumeClaim" in one]
         assert share["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-        (place,) = [one for one in container(pod)["volumeMounts"] if one["name"] == share["name"]]
-        home = {one["name"]: one.get("value") for one in container(pod)["env"]}["TRAINYARD_HOME"]
+        (place,) = [one for one in containers()[pod]["volumeMounts"] if one["name"] == share["name"]]
+        home = {one["name"]: one.get("value") for one in containers()[pod]["env"]}["TRAINYARD_HOME"]
         assert home.startswith(place["mountPath"] + "/")
 
 
