@@ -1,11 +1,12 @@
 """On a Dask worker: the one rank that it hosts. Called by the driver through `Client.run`, quick to answer.
 
-A worker belongs to one job at a time. The driver's calls keep the claim alive: where they stay away, the
-rank is killed and the worker is free again, so that no driver's death keeps a worker.
+A worker belongs to one job at a time. Where the scheduler knows that the driver is gone, or the driver's
+calls stay away, the rank is killed and the worker is free again, so that no driver's death keeps a worker.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -23,6 +24,8 @@ from typing import Any
 
 LEASE_S = 90.0
 """How long a claim holds without a call: longer than a driver is busy with what a rank told it."""
+WATCH_S = 2.0
+"""Time between two looks at whether the driver is still there."""
 PART_BYTES = 16 * 2**20
 ROOT = Path(__file__).parents[3]
 OUTCOME, RESULT = "outcome.pickle", "result.pickle"
@@ -89,14 +92,26 @@ def holder() -> str:
         return _claim.job if _claim is not None else ""
 
 
-def claim(job: str) -> bool:
-    """Take this worker for a job; says whether it is the job's."""
+def claim(job: str, driver: str, dask_worker: Any = None) -> bool:
+    """Take this worker for a job; says whether it is the job's.
+
+    Args:
+        job: The job.
+        driver: Its Dask client.
+        dask_worker: This worker; Dask gives it.
+    """
     global _claim
     with _lock:
+        if _claim is not None and _claim.job != job:
+            return False
         if _claim is not None:
-            return _claim.job == job
+            _claim.used_at = time.monotonic()
+            return True
         _claim = _Claim(job, time.monotonic())
-    threading.Thread(target=_watch, args=(_claim,), name="rank-lease", daemon=True).start()
+    watch = threading.Thread(
+        target=_watch, args=(_claim, driver, dask_worker), name="rank-lease", daemon=True
+    )
+    watch.start()
     return True
 
 
@@ -108,6 +123,7 @@ def start(job: str, function: bytes, environment: Mapping[str, str]) -> None:
         function: What `child` runs, pickled. It is handed over in memory: there may be secrets in it.
         environment: Variables besides those of the worker.
     """
+    end(job)  # a worker that was given up, and has come back, may have the job's last one
     mine = _of(job)
     folder = Path(tempfile.mkdtemp(prefix="trainyard-rank-"))
     reading, writing = os.pipe()
@@ -237,17 +253,28 @@ def _hear(rank: _Process, descriptor: int) -> None:
                     rank.said.append(message["said"])
 
 
-def _watch(mine: _Claim) -> None:
-    """Free the worker when the driver stays away; keep the folder of one that goes on looking used."""
+def _watch(mine: _Claim, driver: str, worker: Any) -> None:
+    """Free the worker when the driver is gone; keep the folder of a rank that goes on looking used."""
     while True:
-        time.sleep(LEASE_S / 10)
+        time.sleep(WATCH_S)
         with _lock:
             if _claim is not mine:
                 return
             away = time.monotonic() - mine.used_at >= LEASE_S
-        if away:
+        if away or _has_left(driver, worker):
             release(mine.job)
             return
         if mine.rank is not None:
             with contextlib.suppress(OSError):
                 os.utime(mine.rank.folder)
+
+
+def _has_left(driver: str, worker: Any) -> bool:
+    """Whether the scheduler has seen a client go: it notices a killed one at once, a lost host in time."""
+    try:
+        asking = worker.scheduler.events(topic=driver)
+        asked = asyncio.run_coroutine_threadsafe(asking, worker.loop.asyncio_loop)
+        events = [event for _, event in asked.result(WATCH_S)]
+    except Exception:  # no answer says nothing of the driver
+        return False
+    return bool(events) and events[-1].get("action") == "remove-client"

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CALL_S = 10.0
+LOOK_S = 1.0
+"""Time between two looks at whether workers and scheduler are there while an answer is waited for."""
 _SHARED = ("dask", "distributed", "numpy", "cloudpickle")
 
 
@@ -102,30 +105,27 @@ class Workers:
         """Let go of calls that were never answered."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def driver(self) -> str:
+        """By what name the scheduler knows this process."""
+        return str(self._client.id)
+
     def addresses(self) -> list[str]:
         """Of all workers that the scheduler knows.
 
         Raises:
             Unavailable: The scheduler is gone.
         """
-        self.require_scheduler()
         asked = self._pool.submit(self._client.scheduler_info, n_workers=-1)
-        try:
-            return sorted(asked.result(CALL_S)["workers"])
-        except (TimeoutError, OSError) as error:
-            raise self._gone() from error
-
-    def require_scheduler(self) -> None:
-        """Check that the scheduler is there.
-
-        Raises:
-            Unavailable: The client has lost it.
-        """
-        if self._client.status != "running":
-            raise self._gone()
-
-    def _gone(self) -> Unavailable:
-        return Unavailable(
+        deadline = time.monotonic() + CALL_S
+        while self._client.status == "running" and time.monotonic() < deadline:
+            try:
+                return sorted(asked.result(LOOK_S)["workers"])
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        raise Unavailable(
             "the scheduler of the Dask cluster does not answer",
             where="the block Dask Cluster",
             mend="start it again; a retry of the run goes on from the last checkpoint",
@@ -140,6 +140,9 @@ class Workers:
 
         Returns:
             What it returned, or the exception: `TimeoutError` where there was no answer.
+
+        Raises:
+            Unavailable: The scheduler is gone.
         """
         self._unanswered = {a: future for a, future in self._unanswered.items() if not future.done()}
         pending: dict[str, Future[Any]] = {
@@ -147,10 +150,20 @@ class Workers:
             or self._pool.submit(self._client.run, function, *given, workers=[address])
             for address, given in arguments.items()
         }
-        wait([one for address, one in pending.items() if address not in self._unanswered], timeout=CALL_S)
+        waited = {address: one for address, one in pending.items() if address not in self._unanswered}
+        deadline = time.monotonic() + CALL_S
+        gone: set[str] = set()
+        while wait(waited.values(), timeout=LOOK_S).not_done and time.monotonic() < deadline:
+            # A call to a worker that is gone fails after half a minute; the scheduler knows it at once.
+            gone |= waited.keys() - set(self.addresses())
+            waited = {address: one for address, one in waited.items() if address not in gone}
+        if any(isinstance(one.exception(), OSError) for one in waited.values() if one.done()):
+            self.addresses()  # was it the worker that is gone, or the scheduler in between?
         answers: dict[str, Any] = {}
         for address, future in pending.items():
-            if not future.done() or address in self._unanswered:
+            if address in gone:
+                answers[address] = LookupError(f"{address} is gone")
+            elif not future.done() or address in self._unanswered:
                 self._unanswered[address] = future
                 answers[address] = TimeoutError(f"{address} did not answer for {CALL_S:g} s")
             elif error := future.exception():
