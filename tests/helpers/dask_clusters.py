@@ -1,11 +1,10 @@
-"""Dask clusters for tests: workers under nannies, and schedulers and workers that are processes of their own."""
+"""Dask clusters for tests: workers under nannies, or a scheduler and workers that are started by hand."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from distributed import Client, LocalCluster
 from tests.helpers.serving_stack import wait_until
 
 ROOT = Path(__file__).parents[2]
+_ON_LOOPBACK = ("--host=127.0.0.1", "--dashboard-address=127.0.0.1:0")
 
 
 @contextmanager
@@ -96,8 +96,7 @@ class DaskProcesses:
         number = len(self.workers)
         with (self.folder / f"{what}-{number}.log").open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments]
-                + ["--host=127.0.0.1", "--dashboard-address=127.0.0.1:0"],
+                [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments, *_ON_LOOPBACK],
                 cwd=root,
                 stdout=log,
                 stderr=log,
@@ -115,12 +114,6 @@ def running_ranks(mark: str = "") -> dict[int, psutil.Process]:
                 if mark in variables.values() or not mark:
                     found[json.loads(variables["TF_CONFIG"])["task"]["index"]] = process
     return found
-
-
-def signal_group(process: psutil.Process, number: signal.Signals) -> None:
-    """Signal a process and all below it."""
-    for one in _tree(process.pid):
-        one.send_signal(number)
 
 
 def _tree(pid: int) -> list[psutil.Process]:
