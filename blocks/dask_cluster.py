@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -178,6 +180,9 @@ class DaskCluster(Block):
 
         began = time.monotonic()
         security = self._security() if str(self.address).startswith("tls://") else None
+        with ThreadPoolExecutor(1) as aside:  # this thread may have a loop that runs
+            greeting = _greet(str(self.address), self.connect_timeout_s, security)
+            aside.submit(asyncio.run, greeting).result()
         with Client(self.address, timeout=self.connect_timeout_s, security=security) as client:
             left_s = self.connect_timeout_s - (time.monotonic() - began)
             client.wait_for_workers(workers, timeout=max(0.1, left_s))

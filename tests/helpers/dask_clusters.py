@@ -40,21 +40,24 @@ class DaskProcesses:
         folder: For the scheduler's address and the logs.
         workers: How many are started at once.
         nanny: Whether workers have one that starts them again.
-        root: Where the project's code is.
     """
 
-    def __init__(self, folder: Path, workers: int = 2, *, nanny: bool = False, root: Path = ROOT) -> None:
+    def __init__(self, folder: Path, workers: int = 2, *, nanny: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.nanny = folder, nanny
         self.workers: list[subprocess.Popen[bytes]] = []
         file = folder / "scheduler.json"
         self.scheduler = self._start("scheduler", f"--scheduler-file={file}", "--port=0")
-        # The file is written in place: it may be there before its content is.
-        self.address: str = wait_until(lambda: _address(file))
-        for _ in range(workers):
-            self.add_worker(root)
-        with self.client() as client:
-            client.wait_for_workers(workers, timeout=120)
+        try:
+            # The file is written in place: it may be there before its content is.
+            self.address: str = wait_until(lambda: _address(file))
+            for _ in range(workers):
+                self.add_worker()
+            with self.client() as client:
+                client.wait_for_workers(workers, timeout=120)
+        except BaseException:
+            self.close()
+            raise
 
     def add_worker(self, root: Path = ROOT) -> subprocess.Popen[bytes]:
         """Start one more worker, with the project's code of a folder."""
