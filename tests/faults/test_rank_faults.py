@@ -262,28 +262,34 @@ def test_a_stopped_worker_ends_the_job_and_is_free_when_it_goes_on(
     )
 
 
-@pytest.mark.parametrize("launcher", LAUNCHERS * 2)
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.parametrize("when", ["while it starts", "while it trains"])
 def test_without_the_scheduler_the_job_ends_in_words(
-    dask: DaskProcesses, tmp_path: Path, mark: str, chance: random.Random, launcher: str
+    dask: DaskProcesses, tmp_path: Path, mark: str, chance: random.Random, when: str, launcher: str
 ) -> None:
     killed: list[float] = []
-    moment_s = chance.uniform(0.0, 8.0)
 
     def kill() -> None:
         dask.scheduler.kill()
         killed.append(time.time())
 
-    training = Training(tmp_path / "it", launcher, chance.choice([None, 1]), LONG)
+    def at_step(step: int) -> None:
+        if len(training.steps) >= last and not killed:
+            kill()
+
+    last = chance.randint(1, 60) if when == "while it trains" else 10**9
+    training = Training(tmp_path / "it", launcher, chance.choice([None, 1]), LONG, at_step=at_step)
     with dask.client() as client:
-        timer = threading.Timer(moment_s, kill)
-        timer.start()
+        if when == "while it starts":
+            threading.Timer(chance.uniform(0, 4), kill).start()
+        began = time.time()
         with pytest.raises(Unavailable, match="scheduler of the Dask cluster does not answer"):
             training.fit(client)
         ended_s = time.time() - killed[0]
     wait_until(lambda: not running_ranks(mark), 15)
     gone_s = time.time() - killed[0]
     print(
-        f"the scheduler killed after {moment_s:.1f} s, {len(training.steps)} steps: the job ended "
+        f"the scheduler killed after {killed[0] - began:.1f} s, {len(training.steps)} steps: the job ended "
         f"{ended_s:.1f} s later, its last rank was gone after {gone_s:.1f} s"
     )
     assert ended_s < 15

@@ -272,9 +272,9 @@ def _watch(mine: _Claim, driver: str, worker: Any) -> None:
 def _has_left(driver: str, worker: Any) -> bool:
     """Whether the scheduler has seen a client go: it notices a killed one at once, a lost host in time."""
     try:
-        asking = worker.scheduler.events(topic=driver)
+        asking = asyncio.wait_for(worker.scheduler.events(topic=driver), WATCH_S)
         asked = asyncio.run_coroutine_threadsafe(asking, worker.loop.asyncio_loop)
-        events = [event for _, event in asked.result(WATCH_S)]
+        events = [event for _, event in asked.result(2 * WATCH_S)]
     except Exception:  # no answer says nothing of the driver
         return False
     return bool(events) and events[-1].get("action") == "remove-client"

@@ -162,14 +162,14 @@ class Workers:
         answers: dict[str, Any] = {}
         for address, future in pending.items():
             if address in gone:
-                answers[address] = LookupError(f"{address} is gone")
+                answers[address] = LookupError("it is gone")
             elif not future.done() or address in self._unanswered:
                 self._unanswered[address] = future
-                answers[address] = TimeoutError(f"{address} did not answer for {CALL_S:g} s")
+                answers[address] = TimeoutError(f"it did not answer for {CALL_S:g} s")
             elif error := future.exception():
                 answers[address] = error
             else:
-                answers[address] = future.result().get(address, LookupError(f"{address} is gone"))
+                answers[address] = future.result().get(address, LookupError("it is gone"))
         return answers
 
     def survey(self, packages: Sequence[str]) -> dict[str, Facts]:
