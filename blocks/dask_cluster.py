@@ -298,3 +298,17 @@ def limit_bytes(text: str, host_bytes: int) -> int | None:
     if not text or amount < 0:
         raise ValueError(f"'{text}' is no amount of memory; such are 4GiB, 500MB, 0.25, 0 and auto")
     return amount or None
+
+
+async def _greet(address: str, timeout_s: float, security: Security | None) -> None:
+    """Exchange the first words with a scheduler: a client waits for them for ever.
+
+    Raises:
+        OSError: There is none, or nothing but silence.
+        ValueError: This is no address.
+    """
+    from distributed.comm.core import connect
+
+    encryption = security.get_connection_args("client") if security else {}
+    connection = await asyncio.wait_for(connect(address, timeout=timeout_s, **encryption), timeout_s)
+    await connection.close()

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import psutil
 import pytest
@@ -21,6 +22,7 @@ from tasks.train.algorithms.fit import FitContext
 from tasks.train.ranks import host, launcher, running
 from tasks.train.ranks.gang import Followed, Gang, launch
 from tasks.train.ranks.running import RankLost
+from tasks.train.ranks.workers import Workers
 from tests.helpers import on_ranks
 from tests.helpers.dask_clusters import running_ranks, two_workers
 from tests.helpers.serving_stack import wait_until
@@ -135,6 +137,17 @@ def test_more_ranks_than_workers_are_refused_at_once_in_numbers(client: Client) 
     with pytest.raises(Unavailable, match="4 ranks, 4 on each host"):
         launch(on_ranks.meet, gang(num_ranks=4, ranks_per_host=4), client)
     assert time.monotonic() - began < 5
+
+
+def test_all_workers_are_seen_whatever_else_the_client_asks(client: Client) -> None:
+    """It looks at the scheduler by itself, now and then, and not for all workers."""
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        Client(client.scheduler.address) as restless,
+    ):
+        workers = Workers(restless)
+        assert {len(workers.addresses()) for _ in range(200)} == {2}
+        workers.close()
 
 
 @pytest.mark.parametrize(

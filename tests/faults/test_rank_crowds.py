@@ -102,7 +102,7 @@ def test_twenty_killed_runs_leave_nothing(tmp_path: Path, mark: str, chance: ran
         for number in range(CYCLES):
             run = start(number, 5000)
             time.sleep(chance.uniform(0.5, 10))
-            worker = dask.process_at(chance.choice(sorted(client.scheduler_info(n_workers=-1)["workers"])))
+            worker = dask.process_at(chance.choice(sorted(client.nthreads())))
             for victim in (worker, run) if chance.random() < 0.5 else (run, worker):
                 victim.kill()
             killed_at = time.monotonic()
@@ -170,7 +170,7 @@ def test_sixteen_ranks_train_and_survive_a_loss(
 def _other_code(root: Path) -> str:
     with (root / "tasks" / "errors.py").open("a") as file:
         file.write("# another state of the code\n")
-    return r"workers have other versions than the flow: trainyard other code \(tcp://127.0.0.1:\d+\)"
+    return r"Workers have other versions than the flow: trainyard other code \(tcp://127.0.0.1:\d+\)"
 
 
 def _other_library(root: Path) -> str:
@@ -180,12 +180,7 @@ def _other_library(root: Path) -> str:
     return r"torch 9\.9, here \S+ \(tcp://127.0.0.1:\d+\)"
 
 
-def _no_project(root: Path) -> str:
-    shutil.rmtree(root / "tasks" / "train")
-    return r"the worker tcp://127.0.0.1:\d+ cannot import Trainyard"
-
-
-@pytest.mark.parametrize("differ", [_other_code, _other_library, _no_project])
+@pytest.mark.parametrize("differ", [_other_code, _other_library])
 def test_workers_that_differ_are_refused_by_name(
     tmp_path: Path, mark: str, differ: Callable[[Path], str]
 ) -> None:
@@ -201,8 +196,7 @@ def test_workers_that_differ_are_refused_by_name(
             launch(on_ranks.meet, Gang(2, get("torch"), threads=1), client)
         print(f"refused in {time.monotonic() - began:.1f} s")
         assert time.monotonic() - began < 5
-        assert holders(client).count("") >= 1
-        assert "" in holders(client)
+        assert holders(client) == ["", ""]
 
 
 def test_an_address_that_does_not_answer_is_given_up_within_seconds(tmp_path: Path, mark: str) -> None:

@@ -179,7 +179,7 @@ def test_without_one_worker_it_goes_on_smaller_and_grows_back(
         f"a worker {how}: one rank trains after {smaller_s:.1f} s, two {grown_s:.1f} s after there is a "
         f"worker again; steps with 2, 1, 2 ranks: {[len(steps_of[gang]) for gang in (1, 2, 3)]}"
     )
-    assert smaller_s < 40
+    assert smaller_s < (40 if how == "killed" else 90)
     # Each gang goes on from what the one before has committed.
     assert min(steps_of[2]) > 1
     assert min(steps_of[3]) >= max(steps_of[2]) - 1

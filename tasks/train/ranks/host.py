@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,17 @@ def start(job: str, function: bytes, environment: Mapping[str, str]) -> None:
     rank.hearing.start()
 
 
-def poll(job: str) -> Polled:
-    """How the rank of a job stands."""
+def poll(job: str, wishes: Sequence[str] = ()) -> Polled:
+    """How the rank of a job stands.
+
+    Args:
+        job: The job.
+        wishes: What it is told each time: see `rank.Wishes`.
+    """
     rank = _rank_of(job)
     code = rank.process.poll()
     if code is None:
-        say(job, ALIVE)
+        _say(rank, ALIVE, *wishes)
     elif rank.hearing is not None:
         rank.hearing.join(2)  # its last words; something that it left behind may hold the pipe open
     with rank.lock:
@@ -182,15 +187,6 @@ def part(job: str, offset: int) -> bytes:
     with (_rank_of(job).folder / RESULT).open("rb") as file:
         file.seek(offset)
         return file.read(PART_BYTES)
-
-
-def say(job: str, word: str) -> None:
-    """Say a word to the rank of a job: see `rank.Wishes`."""
-    stdin = _rank_of(job).process.stdin
-    assert stdin is not None
-    with contextlib.suppress(OSError):  # it has ended
-        stdin.write(word.encode() + b"\n")
-        stdin.flush()
 
 
 def end(job: str) -> None:
@@ -225,6 +221,13 @@ def _rank_of(job: str) -> _Process:
     if rank is None:
         raise LookupError(f"no rank of {job} was started here")
     return rank
+
+
+def _say(rank: _Process, *words: str) -> None:
+    assert rank.process.stdin is not None
+    with contextlib.suppress(OSError):  # it has ended
+        rank.process.stdin.write("".join(f"{word}\n" for word in words).encode())
+        rank.process.stdin.flush()
 
 
 def _kill(rank: _Process) -> None:
