@@ -149,7 +149,7 @@ def test_without_one_worker_it_goes_on_smaller_and_grows_back(
 
     def wait_for_steps(gang: list[int], many: int) -> None:
         nonlocal size_now
-        wait_until(lambda: sizes() == gang or not run.is_alive(), 60)
+        wait_until(lambda: sizes() == gang or not run.is_alive(), 120)
         assert sizes() == gang
         size_now = len(gang)
         wait_until(lambda: len(steps_of.get(size_now, [])) >= many, 120)
