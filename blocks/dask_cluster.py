@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -178,6 +180,9 @@ class DaskCluster(Block):
 
         began = time.monotonic()
         security = self._security() if str(self.address).startswith("tls://") else None
+        with ThreadPoolExecutor(1) as aside:  # this thread may have a loop that runs
+            greeting = _greet(str(self.address), self.connect_timeout_s, security)
+            aside.submit(asyncio.run, greeting).result()
         with Client(self.address, timeout=self.connect_timeout_s, security=security) as client:
             left_s = self.connect_timeout_s - (time.monotonic() - began)
             client.wait_for_workers(workers, timeout=max(0.1, left_s))
@@ -293,3 +298,17 @@ def limit_bytes(text: str, host_bytes: int) -> int | None:
     if not text or amount < 0:
         raise ValueError(f"'{text}' is no amount of memory; such are 4GiB, 500MB, 0.25, 0 and auto")
     return amount or None
+
+
+async def _greet(address: str, timeout_s: float, security: Security | None) -> None:
+    """Exchange the first words with a scheduler: a client waits for them for ever.
+
+    Raises:
+        OSError: There is none, or nothing but silence.
+        ValueError: This is no address.
+    """
+    from distributed.comm.core import connect
+
+    encryption = security.get_connection_args("client") if security else {}
+    connection = await asyncio.wait_for(connect(address, timeout=timeout_s, **encryption), timeout_s)
+    await connection.close()

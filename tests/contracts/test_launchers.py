@@ -11,17 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import psutil
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from tasks.errors import InvalidSettings, Unavailable
 from tasks.train.algorithms.fit import FitContext
 from tasks.train.ranks import host, launcher, running
 from tasks.train.ranks.gang import Followed, Gang, launch
 from tasks.train.ranks.running import RankLost
+from tasks.train.ranks.workers import Workers
 from tests.helpers import on_ranks
+from tests.helpers.dask_clusters import running_ranks, two_workers
 from tests.helpers.serving_stack import wait_until
 
 LAUNCHERS = ["torch", "horovod"]
@@ -29,12 +32,7 @@ LAUNCHERS = ["torch", "horovod"]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with two_workers() as client:
         yield client
 
 
@@ -43,12 +41,7 @@ def nothing_is_left(client: Client) -> Iterator[None]:
     """After each test the workers are free and no rank runs."""
     yield
     assert set(client.run(host.holder).values()) == {""}
-    wait_until(lambda: ranks_running() == [])
-
-
-def ranks_running() -> list[int]:
-    running = psutil.process_iter(["cmdline"])
-    return [one.pid for one in running if "tasks.train.ranks.child" in (one.info["cmdline"] or [])]
+    wait_until(lambda: not running_ranks())
 
 
 def gang(name: str = "torch", num_ranks: int = 2, **more: Any) -> Gang:
@@ -146,10 +139,22 @@ def test_more_ranks_than_workers_are_refused_at_once_in_numbers(client: Client) 
     assert time.monotonic() - began < 5
 
 
+def test_all_workers_are_seen_whatever_else_the_client_asks(client: Client) -> None:
+    """It looks at the scheduler by itself, now and then, and not for all workers."""
+    with (
+        dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}),
+        Client(client.scheduler.address) as restless,
+    ):
+        workers = Workers(restless)
+        assert {len(workers.addresses()) for _ in range(200)} == {2}
+        workers.close()
+
+
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [
         ({"num_ranks": 0}, "0 ranks are asked for: at least 1"),
+        ({"num_ranks": -1}, "-1 ranks are asked for: at least 1"),
         ({"min_ranks": 3}, "3 ranks are to be enough: between 1 and the 2 asked for"),
         ({"min_ranks": 0}, "0 ranks are to be enough"),
         ({"num_ranks": 3, "ranks_per_host": 2}, "3 ranks cannot be 2 on each host"),
@@ -196,7 +201,7 @@ def test_nothing_listens_on_other_addresses(client: Client, tmp_path: Path) -> N
     found: dict[str, set[str]] = {}
 
     def listening() -> set[tuple[str, int]]:
-        pids = {os.getpid(), *ranks_running()}
+        pids = {os.getpid(), *(one.pid for one in running_ranks().values())}
         every = psutil.net_connections("tcp")
         return {(one.laddr.ip, one.laddr.port) for one in every if one.pid in pids and one.status == "LISTEN"}
 

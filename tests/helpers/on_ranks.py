@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -45,6 +46,14 @@ def fail_on(number: int, rank: Rank) -> None:
     rank.communicator.average_(torch.zeros(1))
 
 
+def abort_on(number: int, rank: Rank) -> None:
+    """Abort on one rank, as libraries in C++ do, while the others wait for it."""
+    assert rank.communicator is not None
+    if rank.place.rank == number:
+        os.abort()
+    rank.communicator.average_(torch.zeros(1))
+
+
 def die_on(number: int, how: int, folder: str, steps: int, rank: Rank) -> dict[str, Any]:
     """Step by step; one rank gets a signal at the third step, once, and whoever goes on counts from there."""
     assert rank.communicator is not None
@@ -81,6 +90,16 @@ def hold(path: str, rank: Rank) -> float:
     while not Path(path).exists():
         time.sleep(0.05)
     return began
+
+
+def occupy(folder: str, job: str, hold_s: float, rank: Rank) -> None:
+    """Keep the worker for a while, and note from when until when."""
+    assert rank.communicator is not None
+    began = time.time()
+    rank.communicator.average_(torch.zeros(1))
+    time.sleep(hold_s)
+    note = {"job": job, "from": began, "until": time.time()}
+    (Path(folder) / f"{job}-{rank.place.rank}.json").write_text(json.dumps(note))
 
 
 def ignore_everything(rank: Rank) -> None:

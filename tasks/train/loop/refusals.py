@@ -48,6 +48,8 @@ def refuse_unfit(settings: NetworkHyperparameters, data: TrainingData, ranks: in
         if settings.shift_px >= side:
             faults.append(f"shift_px {settings.shift_px} moves images of {side} pixels out of sight")
     rows = len(data.train) // ranks
+    if not rows:
+        faults.append(f"{ranks} ranks are more than the {len(data.train)} training rows")
     usual = type(settings).model_fields["batch_size_per_rank"].default
     # The default is fitted quietly; a number that someone chose is not changed behind their back.
     if settings.batch_size_per_rank > max(rows, 1) and settings.batch_size_per_rank != usual:

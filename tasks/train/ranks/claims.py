@@ -71,7 +71,8 @@ class Claims:
             mine = {address for address, one in known.items() if one.holder == self.job}
             free = {address: one for address, one in known.items() if not one.holder or address in mine}
             wanted = chosen(free, self._num_ranks, self._per_host)
-            if len(wanted) >= least and self._claim([one for one in wanted if one not in mine]):
+            kept = mine & set(self._taken)  # one that was given up, and has come back, is claimed anew
+            if len(wanted) >= least and self._claim([one for one in wanted if one not in kept]):
                 self._release([one for one in mine if one not in wanted])
                 self._taken, self._known = wanted, known
                 return
@@ -97,7 +98,7 @@ class Claims:
         known: Mapping[str, Facts] = {}
         with suppress(Unavailable):  # a worker that does not fit is no reason to end those that run
             known = self._workers.survey(self._packages)
-        free = {address: one for address, one in known.items() if not one.holder or address in self._taken}
+        free = {address: one for address, one in known.items() if one.holder in ("", self.job)}
         return len(chosen(free, self._num_ranks, self._per_host)) > len(self._taken)
 
     def end_ranks(self) -> None:
@@ -105,12 +106,13 @@ class Claims:
         self._workers.call(host.end, dict.fromkeys(self._taken, (self.job,)))
 
     def release(self) -> None:
-        """End the ranks and give the workers back."""
-        self._release(self._taken)
+        """End the ranks and give the workers back; where they cannot be told, they find out by themselves."""
+        with suppress(Unavailable):
+            self._release(self._taken)
         self._taken = []
 
     def _claim(self, addresses: list[str]) -> bool:
-        answers = self._workers.call(host.claim, dict.fromkeys(addresses, (self.job,)))
+        answers = self._workers.call(host.claim, dict.fromkeys(addresses, (self.job, self._workers.driver)))
         taken = [address for address in addresses if answers[address] is True]
         if len(taken) < len(addresses):  # somebody was quicker
             self._release(taken)

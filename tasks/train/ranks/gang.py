@@ -160,21 +160,20 @@ def _run(
             if isinstance(answer, Exception):
                 raise RankLost(f"rank {place.rank} did not start on {place.worker}: {answer}")
         looked_at = time.monotonic()
-        resizing = False
         while True:
             followed.every_round()
             asked = [p.worker for p in running.places if p.rank not in running.ended]
             if time.monotonic() - looked_at > SURVEY_S:
                 looked_at = time.monotonic()
                 running.gone(set(asked) - set(workers.addresses()))  # sooner than a call to it fails
-                if len(running.places) < gang.num_ranks and not resizing and claims.could_grow():
-                    resizing = True
-                    workers.call(host.say, {p.worker: (running.job, "resize") for p in running.places})
-            polled = workers.call(host.poll, dict.fromkeys(asked, (running.job,)))
+                few = len(running.places) < gang.num_ranks
+                if few and "resize" not in running.wishes and claims.could_grow():
+                    running.wishes.append("resize")
+            polled = workers.call(host.poll, dict.fromkeys(asked, (running.job, tuple(running.wishes))))
             if (done := running.heard(polled, followed.told)) is not None:
                 kind, size = done
                 return kind, _result(workers, running, size) if kind == "result" else None
-            _ask_to_stop(running, workers, followed)
+            _ask_to_stop(running, followed)
             time.sleep(POLL_S)
 
 
@@ -196,10 +195,10 @@ def _result(workers: Workers, running: Running, size: int) -> Any:
     return cloudpickle.loads(bytes(content))[1]
 
 
-def _ask_to_stop(running: Running, workers: Workers, followed: Followed) -> None:
+def _ask_to_stop(running: Running, followed: Followed) -> None:
     if running.asked_at is None and followed.should_stop():
         running.asked_at = time.monotonic()
-        workers.call(host.say, {p.worker: (running.job, "stop") for p in running.places})
+        running.wishes.append("stop")
     if running.asked_at is not None and time.monotonic() - running.asked_at > STOP_GRACE_S:
         raise RankLost(f"the ranks did not end within {STOP_GRACE_S:g} s of being asked to")
 

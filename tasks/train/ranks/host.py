@@ -1,11 +1,12 @@
 """On a Dask worker: the one rank that it hosts. Called by the driver through `Client.run`, quick to answer.
 
-A worker belongs to one job at a time. The driver's calls keep the claim alive: where they stay away, the
-rank is killed and the worker is free again, so that no driver's death keeps a worker.
+A worker belongs to one job at a time. Where the scheduler knows that the driver is gone, or the driver's
+calls stay away, the rank is killed and the worker is free again, so that no driver's death keeps a worker.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -16,13 +17,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 LEASE_S = 90.0
 """How long a claim holds without a call: longer than a driver is busy with what a rank told it."""
+WATCH_S = 2.0
+"""Time between two looks at whether the driver is still there."""
 PART_BYTES = 16 * 2**20
 ROOT = Path(__file__).parents[3]
 OUTCOME, RESULT = "outcome.pickle", "result.pickle"
@@ -89,14 +92,26 @@ def holder() -> str:
         return _claim.job if _claim is not None else ""
 
 
-def claim(job: str) -> bool:
-    """Take this worker for a job; says whether it is the job's."""
+def claim(job: str, driver: str, dask_worker: Any = None) -> bool:
+    """Take this worker for a job; says whether it is the job's.
+
+    Args:
+        job: The job.
+        driver: Its Dask client.
+        dask_worker: This worker; Dask gives it.
+    """
     global _claim
     with _lock:
+        if _claim is not None and _claim.job != job:
+            return False
         if _claim is not None:
-            return _claim.job == job
+            _claim.used_at = time.monotonic()
+            return True
         _claim = _Claim(job, time.monotonic())
-    threading.Thread(target=_watch, args=(_claim,), name="rank-lease", daemon=True).start()
+    watch = threading.Thread(
+        target=_watch, args=(_claim, driver, dask_worker), name="rank-lease", daemon=True
+    )
+    watch.start()
     return True
 
 
@@ -108,6 +123,7 @@ def start(job: str, function: bytes, environment: Mapping[str, str]) -> None:
         function: What `child` runs, pickled. It is handed over in memory: there may be secrets in it.
         environment: Variables besides those of the worker.
     """
+    end(job)  # a worker that was given up, and has come back, may have the job's last one
     mine = _of(job)
     folder = Path(tempfile.mkdtemp(prefix="trainyard-rank-"))
     reading, writing = os.pipe()
@@ -134,12 +150,17 @@ def start(job: str, function: bytes, environment: Mapping[str, str]) -> None:
     rank.hearing.start()
 
 
-def poll(job: str) -> Polled:
-    """How the rank of a job stands."""
+def poll(job: str, wishes: Sequence[str] = ()) -> Polled:
+    """How the rank of a job stands.
+
+    Args:
+        job: The job.
+        wishes: What it is told each time: see `rank.Wishes`.
+    """
     rank = _rank_of(job)
     code = rank.process.poll()
     if code is None:
-        say(job, ALIVE)
+        _say(rank, ALIVE, *wishes)
     elif rank.hearing is not None:
         rank.hearing.join(2)  # its last words; something that it left behind may hold the pipe open
     with rank.lock:
@@ -166,15 +187,6 @@ def part(job: str, offset: int) -> bytes:
     with (_rank_of(job).folder / RESULT).open("rb") as file:
         file.seek(offset)
         return file.read(PART_BYTES)
-
-
-def say(job: str, word: str) -> None:
-    """Say a word to the rank of a job: see `rank.Wishes`."""
-    stdin = _rank_of(job).process.stdin
-    assert stdin is not None
-    with contextlib.suppress(OSError):  # it has ended
-        stdin.write(word.encode() + b"\n")
-        stdin.flush()
 
 
 def end(job: str) -> None:
@@ -211,6 +223,13 @@ def _rank_of(job: str) -> _Process:
     return rank
 
 
+def _say(rank: _Process, *words: str) -> None:
+    assert rank.process.stdin is not None
+    with contextlib.suppress(OSError):  # it has ended
+        rank.process.stdin.write("".join(f"{word}\n" for word in words).encode())
+        rank.process.stdin.flush()
+
+
 def _kill(rank: _Process) -> None:
     if rank.process.poll() is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -237,17 +256,28 @@ def _hear(rank: _Process, descriptor: int) -> None:
                     rank.said.append(message["said"])
 
 
-def _watch(mine: _Claim) -> None:
-    """Free the worker when the driver stays away; keep the folder of one that goes on looking used."""
+def _watch(mine: _Claim, driver: str, worker: Any) -> None:
+    """Free the worker when the driver is gone; keep the folder of a rank that goes on looking used."""
     while True:
-        time.sleep(LEASE_S / 10)
+        time.sleep(WATCH_S)
         with _lock:
             if _claim is not mine:
                 return
             away = time.monotonic() - mine.used_at >= LEASE_S
-        if away:
+        if away or _has_left(driver, worker):
             release(mine.job)
             return
         if mine.rank is not None:
             with contextlib.suppress(OSError):
                 os.utime(mine.rank.folder)
+
+
+def _has_left(driver: str, worker: Any) -> bool:
+    """Whether the scheduler has seen a client go: it notices a killed one at once, a lost host in time."""
+    try:
+        asking = asyncio.wait_for(worker.scheduler.events(topic=driver), WATCH_S)
+        asked = asyncio.run_coroutine_threadsafe(asking, worker.loop.asyncio_loop)
+        events = [event for _, event in asked.result(2 * WATCH_S)]
+    except Exception:  # no answer says nothing of the driver
+        return False
+    return bool(events) and events[-1].get("action") == "remove-client"

@@ -13,7 +13,7 @@ from tasks.train.ranks.host import Polled
 from tasks.train.ranks.launcher import Place
 
 SILENT_S = 60.0
-"""A rank that gives no sign of life for so long stands still; a cold import of PyTorch may take a while."""
+"""A rank or worker that gives no sign of life for so long stands still; a busy host may be slow."""
 CAUSE_S = 5.0
 """How long the cause is waited for when ranks only say that they lost another."""
 FIRST_S = 1.0
@@ -59,6 +59,7 @@ class Running:
         ended: Those that have ended, by rank.
         faults: Those of them that did not end well.
         asked_at: When they were asked to end; None if they were not.
+        wishes: What they are told: see `rank.Wishes`.
     """
 
     job: str
@@ -66,6 +67,8 @@ class Running:
     ended: dict[int, Polled] = field(default_factory=dict)
     faults: dict[int, Fault] = field(default_factory=dict)
     asked_at: float | None = None
+    wishes: list[str] = field(default_factory=list)
+    _heard_at: dict[int, float] = field(default_factory=dict)
     _faulty_at: float | None = None
 
     def gone(self, workers: Collection[str]) -> None:
@@ -93,10 +96,16 @@ class Running:
             answer = polled.get(place.worker)
             if answer is None or place.rank in self.ended:
                 continue
+            now = time.monotonic()
+            silent_s = now - self._heard_at.setdefault(place.rank, now)
+            if isinstance(answer, TimeoutError) and silent_s < SILENT_S:
+                continue
             if isinstance(answer, BaseException):
-                what = f"rank {place.rank} is lost with its worker {place.worker}: {answer}"
+                how = f"silent for {silent_s:.0f} s" if isinstance(answer, TimeoutError) else str(answer)
+                what = f"rank {place.rank} is lost with its worker {place.worker}: {how}"
                 self.faults[place.rank] = Fault(Cause.GONE, 0.0, RankLost(what, where=place.host))
                 continue
+            self._heard_at[place.rank] = now
             for said in answer.said if place.rank == 0 else ():
                 hear(said)
             if answer.code is not None:

@@ -161,11 +161,11 @@ def on_ranks(
     )
     starting = block.rank_client(config.num_ranks, _gpus(block, resources, there_is))
     with reached(block, starting) as client:
-        yield _OnRanks(gang, client, log)
+        yield OnRanks(gang, client, log)
 
 
 @dataclass(frozen=True)
-class _OnRanks:
+class OnRanks:
     """See `tasks.train.algorithms.fit.Launch`."""
 
     gang: Gang

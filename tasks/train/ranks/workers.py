@@ -7,12 +7,13 @@ import importlib.metadata
 import os
 import platform
 import socket
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.errors import Unavailable
 from tasks.train.ranks import host
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CALL_S = 10.0
+LOOK_S = 1.0
+"""Time between two looks at whether workers and scheduler are there while an answer is waited for."""
 _SHARED = ("dask", "distributed", "numpy", "cloudpickle")
 
 
@@ -90,17 +93,29 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
+class _Call(NamedTuple):
+    """A call to a worker, and what will come of it."""
+
+    function: Callable[..., Any]
+    future: Future[Any]
+
+
 class Workers:
     """The workers of a cluster, asked each by itself: one that stands still holds no other up."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._pool = ThreadPoolExecutor(max_workers=256, thread_name_prefix="worker-call")
-        self._unanswered: dict[str, Future[Any]] = {}
+        self._late: dict[str, _Call] = {}
 
     def close(self) -> None:
         """Let go of calls that were never answered."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def driver(self) -> str:
+        """By what name the scheduler knows this process."""
+        return str(self._client.id)
 
     def addresses(self) -> list[str]:
         """Of all workers that the scheduler knows.
@@ -108,55 +123,63 @@ class Workers:
         Raises:
             Unavailable: The scheduler is gone.
         """
-        self.require_scheduler()
-        asked = self._pool.submit(self._client.scheduler_info, n_workers=-1)
-        try:
-            return sorted(asked.result(CALL_S)["workers"])
-        except (TimeoutError, OSError) as error:
-            raise self._gone() from error
-
-    def require_scheduler(self) -> None:
-        """Check that the scheduler is there.
-
-        Raises:
-            Unavailable: The client has lost it.
-        """
-        if self._client.status != "running":
-            raise self._gone()
-
-    def _gone(self) -> Unavailable:
-        return Unavailable(
+        # Not by `scheduler_info`: a look of the client's own, in between, may leave it without workers.
+        asked = self._pool.submit(self._client.nthreads)
+        deadline = time.monotonic() + CALL_S
+        while self._client.status == "running" and time.monotonic() < deadline:
+            try:
+                return sorted(asked.result(LOOK_S))
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        raise Unavailable(
             "the scheduler of the Dask cluster does not answer",
             where="the block Dask Cluster",
             mend="start it again; a retry of the run goes on from the last checkpoint",
         )
 
     def call(self, function: Callable[..., Any], arguments: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-        """Call a function on workers at the same time.
+        """Call a function on workers at the same time, where no earlier call waits for its answer yet.
 
         Args:
             function: Quick to answer.
             arguments: What it is called with, by the worker's address.
 
         Returns:
-            What it returned, or the exception: `TimeoutError` where there was no answer.
+            What it returned, or the exception: `TimeoutError` where there is no answer yet; it is given to
+            the next call of the same function.
+
+        Raises:
+            Unavailable: The scheduler is gone.
         """
-        self._unanswered = {a: future for a, future in self._unanswered.items() if not future.done()}
-        pending: dict[str, Future[Any]] = {
-            address: self._unanswered.get(address)  # one call at a time is enough to see that it is back
-            or self._pool.submit(self._client.run, function, *given, workers=[address])
-            for address, given in arguments.items()
-        }
-        wait([one for address, one in pending.items() if address not in self._unanswered], timeout=CALL_S)
+        calls: dict[str, _Call] = {}
+        waited: dict[str, Future[Any]] = {}
+        for address, given in arguments.items():
+            late = self._late.pop(address, None)
+            if late is None or (late.future.done() and late.function is not function):
+                waited[address] = self._pool.submit(self._client.run, function, *given, workers=[address])
+                late = _Call(function, waited[address])
+            calls[address] = late
+        deadline = time.monotonic() + CALL_S
+        gone: set[str] = set()
+        while wait(waited.values(), timeout=LOOK_S).not_done and time.monotonic() < deadline:
+            # A call to a worker that is gone fails after half a minute; the scheduler knows it at once.
+            gone |= waited.keys() - set(self.addresses())
+            waited = {address: one for address, one in waited.items() if address not in gone}
+        if any(isinstance(one.exception(), OSError) for one in waited.values() if one.done()):
+            self.addresses()  # was it the worker that is gone, or the scheduler in between?
         answers: dict[str, Any] = {}
-        for address, future in pending.items():
-            if not future.done() or address in self._unanswered:
-                self._unanswered[address] = future
-                answers[address] = TimeoutError(f"{address} did not answer for {CALL_S:g} s")
-            elif error := future.exception():
+        for address, call in calls.items():
+            if address in gone:
+                answers[address] = LookupError("it is gone")
+            elif not call.future.done() or call.function is not function:
+                self._late[address] = call
+                answers[address] = TimeoutError(f"it did not answer for {CALL_S:g} s")
+            elif error := call.future.exception():
                 answers[address] = error
             else:
-                answers[address] = future.result().get(address, LookupError(f"{address} is gone"))
+                answers[address] = call.future.result().get(address, LookupError("it is gone"))
         return answers
 
     def survey(self, packages: Sequence[str]) -> dict[str, Facts]:

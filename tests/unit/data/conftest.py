@@ -9,10 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from tasks.data.sources.staging import staging_folder
 from tasks.data.storage.store import DatasetStore
+from tests.helpers.dask_clusters import two_workers
 from tests.helpers.random_images import encoded, picture
 from tests.helpers.s3_server import empty_folder, s3_server
 from tests.helpers.table_files import Write
@@ -51,14 +52,8 @@ def image_folder(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    """Two worker processes."""
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as connected,
-    ):
-        yield connected
+    with two_workers() as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import Client, WorkerPlugin
 
 from tasks.data import crashes
 from tasks.data.config import IngestConfig
@@ -19,6 +19,7 @@ from tasks.data.sources.source import opened
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData
 from tasks.refs import Problem
+from tests.helpers.dask_clusters import two_workers
 
 from .conftest import encoded, picture
 
@@ -47,12 +48,7 @@ class DiesOfLethalFiles(WorkerPlugin):
 @pytest.fixture(scope="module")
 def mortal() -> Iterator[Client]:
     """Two worker processes that die of lethal files and are started again."""
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with two_workers() as client:
         client.register_plugin(DiesOfLethalFiles())
         yield client
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from tasks.data.config import IngestConfig, PreprocessConfig
 from tasks.data.ingest import ingest
@@ -28,6 +28,7 @@ from tasks.train import algorithms
 from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
 from tasks.train.bundle import Bundle
 from tasks.train.model_inputs import stack_table
+from tests.helpers.dask_clusters import two_workers
 from tests.helpers.models import TRAINED_ON, digit_images, digits_bundle, iris_bundle, iris_rows
 
 VERSION = ModelVersionRef(name="m", version=3, run_id="r", model_uri="models:/m-x", digest="d")
@@ -35,11 +36,8 @@ VERSION = ModelVersionRef(name="m", version=3, run_id="r", model_uri="models:/m-
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
-        Client(cluster) as connected,
-    ):
-        yield connected
+    with two_workers() as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ from tasks.train.algorithms.network_algorithm import NetworkHyperparameters
 from tasks.train.loop import checkpoint
 from tasks.train.loop.batches import Batches, TensorRows
 from tasks.train.loop.communicators.communicator import average_gradients
+from tasks.train.loop.refusals import refuse_unfit
 from tasks.train.loop.state import TrainingState
 from tasks.train.loop.world import World
 from tasks.train.models.network import Scale
 from tests.helpers.on_ranks import weights_of
-from tests.helpers.striped import fit_striped
+from tests.helpers.striped import fit_striped, striped
 
 CPU = torch.device("cpu")
 
@@ -83,6 +84,13 @@ def test_steps_of_several_batches_must_have_the_rows() -> None:
     assert fit.history[-1]["train_loss"] < fit.history[0]["train_loss"]
     with pytest.raises(InvalidSettings, match="accumulation_steps 20 make steps of 160 of 96 rows"):
         fit_striped(batch_size_per_rank=8, accumulation_steps=20)
+
+
+def test_more_ranks_than_rows_are_refused() -> None:
+    settings, data = NetworkHyperparameters(), striped(rows=3)
+    refuse_unfit(settings, data, 3)
+    with pytest.raises(InvalidSettings, match="4 ranks are more than the 3 training rows"):
+        refuse_unfit(settings, data, 4)
 
 
 def test_names_of_transformers_are_understood() -> None:
