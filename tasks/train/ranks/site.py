@@ -43,7 +43,8 @@ def require_ranks(config: TrainConfig, site: str, resources: Resources, there_is
     block = dask_cluster(site)
     if block.address:
         with reached(block, block.rank_client(config.num_ranks, 0)) as client:
-            workers = client.scheduler_info(n_workers=-1)["workers"].values()
+            # Not by `scheduler_info`: a look of the client's own, in between, may leave it without workers.
+            workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"].values()
         _require_workers_room(config.num_ranks, list(workers), resources, block.address)
         return
     require_here(block, config.num_ranks, resources, there_is)
