@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from uuid import UUID
 
 import httpx
@@ -26,6 +27,7 @@ from tasks.workspace.queue import snapshot, start_next
 from tasks.workspace.slots import Snapshot
 
 ROUND_S = 2.0
+ROUNDS_A_LIST = 3
 MOST_JOBS = 1_000
 
 Rows = Sequence[Mapping[str, str]]
@@ -98,16 +100,14 @@ class Board:
     written: dict[str, str] = field(default_factory=dict)
     ids: dict[str, UUID] = field(default_factory=dict)
 
-    def round(self, client: SyncPrefectClient) -> list[str]:
-        """Look once: start what may start, and write down what changed; returns the names of what started."""
+    def write(self, client: SyncPrefectClient) -> None:
+        """Look once, and write down what changed."""
         runs = live_runs(client)
         seen = snapshot(runs)
-        started = start_next(client, seen, runs)
         shown = Snapshot(seen.jobs, quotas({*seen.quotas, *all_pools(client)}), seen.endpoints, seen.now)
         listed = jobs.list_jobs(facts_of(client, runs, seen), datetime.now(UTC))[:MOST_JOBS]
         self._publish(client, "jobs-now", jobs.rows(listed), "Running and waiting jobs, kept up to date.")
         self._publish(client, "slots-now", slot_rows(shown), "Slots in use and in all, kept up to date.")
-        return started
 
     def _publish(self, client: SyncPrefectClient, key: str, rows: Rows, about: str) -> None:
         text = json.dumps([dict(row) for row in rows])
@@ -134,10 +134,13 @@ def main() -> None:
     """Keep the queue of the Prefect server that this process is set to going, until it is ended."""
     board = Board()
     with get_client(sync_client=True) as client:
-        while True:
+        for number in count():
             try:
-                for name in board.round(client):
+                runs = live_runs(client)
+                for name in start_next(client, snapshot(runs), runs):
                     print(f"It is the turn of {name}.", flush=True)
+                if number % ROUNDS_A_LIST == 0:
+                    board.write(client)
             except httpx.HTTPError as error:
                 print(f"Prefect does not answer: {error}", flush=True)
             time.sleep(ROUND_S)

@@ -135,7 +135,7 @@ def test_the_lists_are_kept_up_to_date_in_place(prefect: SyncPrefectClient, runs
     runs.make("held", Stage.HELD, 2)
     waits = runs.waiting("waits", 1)
     board = Board()
-    board.round(prefect)
+    board.write(prefect)
     assert shown("jobs-now")["waits"]["waits_for"] == (
         f"Waits for 1 training slot of {TEAM}: 0 of 2 free (held of ada has 2). Number 1 of 1 in the queue."
     )
@@ -145,13 +145,13 @@ def test_the_lists_are_kept_up_to_date_in_place(prefect: SyncPrefectClient, runs
     }  # fmt: skip
     first = dict(board.ids)
     prefect.set_flow_run_state(waits.id, State(type=StateType.CANCELLED), force=True)
-    Board().round(prefect)  # another process goes on with the same artifacts
+    Board().write(prefect)  # another process goes on with the same artifacts
     assert "waits" not in shown("jobs-now")
     wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(first)))
     assert {one.key: one.latest_id for one in prefect.read_latest_artifacts(artifact_filter=wanted)} == first
     for one in first.values():
         prefect.delete_artifact(one)
-    board.round(prefect)
+    board.write(prefect)
     assert "held" in shown("jobs-now")
 
 
