@@ -44,6 +44,7 @@ def require_ranks(config: TrainConfig, site: str, resources: Resources, there_is
     if block.address:
         with reached(block, block.rank_client(config.num_ranks, 0)) as client:
             # Not by `scheduler_info`: a look of the client's own, in between, may leave it without workers.
+            assert client.scheduler is not None
             workers = client.sync(client.scheduler.identity, n_workers=-1)["workers"].values()
         _require_workers_room(config.num_ranks, list(workers), resources, block.address)
         return
