@@ -86,6 +86,8 @@ def words(communicator: Communicator) -> dict[str, Any]:
     rank = communicator.world.rank
     mean = torch.tensor([rank, 10.0 * rank])
     communicator.average_(mean)
+    total = torch.tensor([rank, 1.0])
+    communicator.sum_(total)
     in_double = torch.tensor([rank / 3], dtype=torch.float64)
     communicator.average_(in_double)
     from_root = torch.full((3,), rank)
@@ -94,6 +96,11 @@ def words(communicator: Communicator) -> dict[str, Any]:
     layer(torch.full((1, 2), float(rank))).sum().backward()
     anyone = average_gradients(communicator, layer.parameters(), vote=rank == communicator.world.size - 1)
     nobody = average_gradients(communicator, layer.parameters(), vote=False)
+    image = torch.nn.Conv2d(3, 2, 3).to(memory_format=torch.channels_last)
+    image(torch.full((1, 3, 4, 4), float(rank)).to(memory_format=torch.channels_last)).sum().backward()
+    assert image.weight.grad is not None
+    own = image.weight.grad.clone()
+    average_gradients(communicator, image.parameters(), vote=False)
     other_order = torch.full((2, 2, 2, 2), float(rank)).to(memory_format=torch.channels_last)
     communicator.broadcast_(other_order)
     assert layer.weight.grad is not None
@@ -101,9 +108,13 @@ def words(communicator: Communicator) -> dict[str, Any]:
         "size": communicator.world.size,
         "rank": rank,
         "mean": mean.tolist(),
+        "total": total.tolist(),
         "double": in_double.item(),
         "from_root": from_root.tolist(),
         "other_order": other_order.sum().item(),
+        "kept_order": image.weight.grad.is_contiguous(memory_format=torch.channels_last),
+        "own": own.tolist(),
+        "averaged": image.weight.grad.tolist(),
         "gradient": layer.weight.grad.tolist(),
         "votes": (anyone, nobody),
         "bytes": broadcast_bytes(communicator, b"from 0" if rank == 0 else None),
@@ -169,13 +180,17 @@ def test_says_its_words(run: Run) -> None:
     size = len(answers)
     assert [answer.pop("rank") for answer in answers] == list(range(size))
     middle = (size - 1) / 2
+    averaged = np.mean([answer.pop("own") for answer in answers], axis=0)
     for answer in answers:
         assert answer["size"] == size
         assert answer["mean"] == [middle, 10 * middle]
+        assert answer["total"] == [size * middle, size]
         assert answer["double"] == pytest.approx(middle / 3, abs=1e-15)
         assert answer["from_root"] == [0, 0, 0]
         assert answer["other_order"] == 0
         assert answer["gradient"] == [[middle, middle]]
+        np.testing.assert_allclose(answer["averaged"], averaged, rtol=1e-6)
+        assert answer["kept_order"]
         assert answer["votes"] == (True, False)
         assert answer["bytes"] == b"from 0"
         assert answer["nothing"] is None

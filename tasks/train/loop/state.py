@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.train.algorithms.fit import Metrics
-from tasks.train.loop.communicators.communicator import Communicator
+from tasks.train.loop.communicators.communicator import Communicator, in_one_message
 
 
 @dataclass
@@ -56,9 +56,10 @@ class TrainingState:
 
     def start_alike_(self, communicator: Communicator) -> None:
         """Give every rank the weights of rank 0."""
-        for network in self.networks():
-            for tensor in network.state_dict().values():
-                communicator.broadcast_(tensor)
+        if communicator.world.size == 1:
+            return
+        tensors = [tensor for network in self.networks() for tensor in network.state_dict().values()]
+        in_one_message(communicator.broadcast_, tensors)
 
     def bring_together_(self, communicator: Communicator) -> None:
         """Give every rank the mean of what each gathered on its own rows: sums, running statistics.
@@ -68,11 +69,8 @@ class TrainingState:
         """
         if communicator.world.size == 1:
             return
-        communicator.average_(self.sums)
-        for network in self.networks():
-            for buffer in network.buffers():
-                if buffer.is_floating_point():
-                    communicator.average_(buffer)
+        buffers = [b for network in self.networks() for b in network.buffers() if b.is_floating_point()]
+        in_one_message(communicator.average_, [self.sums, *buffers])
 
     def spend(self, time_s: float) -> None:
         """Count time of the running epoch."""

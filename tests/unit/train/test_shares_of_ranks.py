@@ -133,8 +133,11 @@ def test_gradients_are_sent_in_the_format_that_was_asked_for() -> None:
         world = World(0, 0, 2)
         sent: torch.dtype | None = None
 
-        def average_(self, tensor: torch.Tensor) -> None:
+        def sum_(self, tensor: torch.Tensor) -> None:
             self.sent = tensor.dtype
+            tensor.mul_(2)
+
+        def average_(self, tensor: torch.Tensor) -> None: ...
 
         def broadcast_(self, tensor: torch.Tensor) -> None: ...
 

@@ -1,8 +1,9 @@
-"""The few words that ranks need: average and broadcast."""
+"""The few words that ranks need: sum, average and broadcast."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
@@ -20,6 +21,10 @@ class Communicator(Protocol):
 
     @property
     def world(self) -> World: ...
+
+    def sum_(self, tensor: Tensor) -> None:
+        """Replace a tensor by its sum over the ranks; bit for bit the same on each."""
+        ...
 
     def average_(self, tensor: Tensor) -> None:
         """Replace a floating tensor by its mean over the ranks; bit for bit the same on each."""
@@ -50,6 +55,24 @@ def broadcast_bytes(communicator: Communicator, content: bytes | None) -> bytes 
     return buffer.numpy().tobytes()
 
 
+def in_one_message(say: Callable[[Tensor], None], tensors: Iterable[Tensor]) -> None:
+    """Say one word on many tensors at once: each message has a price, however small it is.
+
+    Args:
+        say: `average_` or `broadcast_` of a communicator.
+        tensors: Replaced by what is heard; those of one type and device travel together.
+    """
+    alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = defaultdict(list)
+    for tensor in tensors:
+        alike[tensor.dtype, tensor.device].append(tensor)
+    with torch.no_grad():
+        for group in alike.values():
+            message = torch.cat([tensor.reshape(-1) for tensor in group])
+            say(message)
+            for tensor, heard in zip(group, message.split([t.numel() for t in group]), strict=True):
+                tensor.copy_(heard.view(tensor.shape))
+
+
 def average_gradients(
     communicator: Communicator,
     parameters: Iterable[torch.nn.Parameter],
@@ -57,6 +80,9 @@ def average_gradients(
     sent_as: torch.dtype | None = None,
 ) -> bool:
     """Average gradients over the ranks, all in one message, and count a vote on the way.
+
+    Gradients are gone through once: divided while they are copied into the message, in the order that
+    they have in memory, and afterwards they are parts of it.
 
     Args:
         communicator: The ranks.
@@ -67,16 +93,22 @@ def average_gradients(
     Returns:
         Whether any rank voted to end: the same answer on every rank.
     """
-    if communicator.world.size == 1:
+    size = communicator.world.size
+    if size == 1:
         return vote
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    parts = [g.reshape(-1) for g in gradients]
-    message = torch.cat([*parts, gradients[0].new_tensor([float(vote)])])
-    if sent_as is not None:
-        message = message.to(sent_as)
-    communicator.average_(message)
-    start = 0
-    for gradient in gradients:
-        gradient.copy_(message[start : start + gradient.numel()].view_as(gradient))
+    graded = [(p, p.grad) for p in parameters if p.grad is not None]
+    kind = graded[0][1].dtype if sent_as is None else sent_as
+    message = graded[0][1].new_empty(sum(g.numel() for _, g in graded) + 1, dtype=kind)
+    message[-1] = float(vote)
+    parts, start = [], 0
+    for _, gradient in graded:
+        # Of the memory format that the gradient has, and without its gaps if there are any.
+        strides = torch.empty_like(gradient, device="meta").stride()
+        part = message.as_strided(gradient.shape, strides, start)
+        torch.mul(gradient, 1 / size, out=part)
+        parts.append(part)
         start += gradient.numel()
+    communicator.sum_(message)
+    for (parameter, gradient), part in zip(graded, parts, strict=True):
+        parameter.grad = part.to(gradient.dtype)
     return bool(message[-1] > 0)

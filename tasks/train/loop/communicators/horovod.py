@@ -14,12 +14,17 @@ class HorovodRanks:
     def __init__(self) -> None:
         self.world = World(hvd.rank(), hvd.local_rank(), hvd.size(), hvd.local_size())
 
-    def average_(self, tensor: Tensor) -> None:
-        """See `Communicator.average_`."""
+    def sum_(self, tensor: Tensor) -> None:
+        """See `Communicator.sum_`."""
         message = tensor.contiguous()  # Horovod takes no other memory order; a copy only where it is another
-        hvd.allreduce_(message, op=hvd.Average, name=_name("average", message))
+        hvd.allreduce_(message, op=hvd.Sum, name=_name("sum", message))
         if message is not tensor:
             tensor.copy_(message)
+
+    def average_(self, tensor: Tensor) -> None:
+        """See `Communicator.average_`."""
+        self.sum_(tensor)
+        tensor.div_(self.world.size)
 
     def broadcast_(self, tensor: Tensor) -> None:
         """See `Communicator.broadcast_`."""

@@ -12,6 +12,9 @@ class SingleProcess:
 
     world = World()
 
+    def sum_(self, tensor: Tensor) -> None:
+        """See `Communicator.sum_`: the sum of one."""
+
     def average_(self, tensor: Tensor) -> None:
         """See `Communicator.average_`: the mean of one."""
 

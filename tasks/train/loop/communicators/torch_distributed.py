@@ -22,9 +22,13 @@ class TorchRanks:
         local_rank, local_size = os.environ.get("LOCAL_RANK", rank), os.environ.get("LOCAL_WORLD_SIZE", 0)
         self.world = World(rank, int(local_rank), torch.distributed.get_world_size(), int(local_size))
 
+    def sum_(self, tensor: Tensor) -> None:
+        """See `Communicator.sum_`."""
+        torch.distributed.all_reduce(tensor)
+
     def average_(self, tensor: Tensor) -> None:
         """See `Communicator.average_`."""
-        torch.distributed.all_reduce(tensor)  # gloo has no mean of its own
+        self.sum_(tensor)  # gloo has no mean of its own
         tensor.div_(self.world.size)
 
     def broadcast_(self, tensor: Tensor) -> None:

@@ -1,0 +1,45 @@
+"""How fast two ranks train, against two processes that do not talk to each other: what this machine can give.
+
+    pytest -m benchmark tests/benchmarks/test_rank_throughput.py -s
+
+ResNet-18 at 150 px, batches of 16 a rank, by our own loop, one thread a rank; the sides take turns. Horovod is
+compared as well with `horovodrun` on the same loop, which leaves all to Horovod's defaults.
+TRAINYARD_BENCHMARK_ROUNDS=1 makes a quick trial.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.rank_sides import Order, alone, launched, started
+from tests.helpers.ranks_started import two_workers
+from tests.helpers.side_by_side import in_turn, ratio
+
+pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
+
+ROUNDS = int(os.environ.get("TRAINYARD_BENCHMARK_ROUNDS", "3"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "auto"])
+def test_two_ranks_are_nearly_as_fast_as_two_processes(precision: str, tmp_path: Path) -> None:
+    order = Order(outcome=str(tmp_path / "rates.json"), changes={"precision": precision})
+    with two_workers() as client:
+        sides = {
+            "alone": lambda: alone(order),
+            "torch": lambda: launched(order, "torch", client),
+            "horovod": lambda: launched(order, "horovod", client),
+            "horovodrun": lambda: started(order, "horovod"),
+        }
+        rates = in_turn(sides, ROUNDS)
+    for side, of_side in rates.items():
+        print(f"\n{precision}, {side}: {statistics.median(of_side):,.1f} images/s")
+    what = f"images/s of two ranks, ResNet-18 at 150 px, batches of 16, {precision}"
+    by_torch = ratio(f"{what}, torch", rates["torch"], rates["alone"], 0.9)
+    ratio(f"{what}, horovod", rates["horovod"], rates["alone"], None)
+    by_horovod = ratio(f"{what}, horovod against horovodrun", rates["horovod"], rates["horovodrun"], 0.97)
+    assert by_torch >= 0.9
+    assert by_horovod >= 0.97
