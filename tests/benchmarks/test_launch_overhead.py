@@ -2,8 +2,9 @@
 
     pytest -m benchmark tests/benchmarks/test_launch_overhead.py -s
 
-The Dask workers of our side run already. All sides have the same variables and one thread a rank, and take turns.
-TRAINYARD_BENCHMARK_ROUNDS=1 makes a quick trial.
+The Dask workers of our side run already. All sides have the same variables and one thread a rank, and
+take turns.
+TRAINYARD_BENCHMARK_ROUNDS=1 and TRAINYARD_BENCHMARK_SHARE=0.1 make a quick trial.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tests.helpers.side_by_side import in_turn, ratio
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 
 ROUNDS = int(os.environ.get("TRAINYARD_BENCHMARK_ROUNDS", "5"))
-STEPS = 1_000
+STEPS = int(1_000 * float(os.environ.get("TRAINYARD_BENCHMARK_SHARE", "1")))
 SCRIPT = Path(__file__).parents[1] / "assets" / "ranks" / "steady_steps.py"
 LEAST_SPEED = 0.97
 MOST_LATER_S = 3.0
@@ -78,9 +79,7 @@ def test_launching_costs_little(name: str, tmp_path: Path) -> None:
 
     def theirs() -> Outcome:
         command = [*STARTERS[name], str(SCRIPT), *arguments]
-        return timed(
-            lambda: subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True), told
-        )
+        return timed(lambda: subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True), told)
 
     with two_workers() as client:
         outcomes = in_turn({"ours": lambda: ours(client), "theirs": theirs}, ROUNDS)

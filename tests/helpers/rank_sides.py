@@ -13,7 +13,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -34,7 +34,7 @@ class Order:
     """What every side does.
 
     Attributes:
-        outcome: File for the rates of the epochs, as JSON.
+        outcome: File for the rates of the epochs, as JSON: see `fit`.
         algorithm: Whose network.
         changes: Hyperparameters beside those that are set here.
         steps: Of an epoch.
@@ -49,8 +49,23 @@ class Order:
     epochs: int = 5
 
 
-def fit(order: Order, ranks: int, communicator: Communicator | None) -> list[float]:
-    """Fit by our loop; rows a second of each epoch, of all ranks together."""
+@dataclass(frozen=True)
+class Speed:
+    """Rows a second of all ranks together.
+
+    Attributes:
+        rows_per_s: What counts.
+        rows_per_cpu_s: A second of a processor that each rank has: what is left of it on a busy machine.
+    """
+
+    rows_per_s: float
+    rows_per_cpu_s: float
+
+
+def fit(order: Order, ranks: int, communicator: Communicator | None) -> list[tuple[float, float]]:
+    """Fit by our loop; for each epoch rows of all ranks a second, and a second of this rank's processor time."""
+    import time
+
     import numpy as np
 
     from tasks.refs import Problem
@@ -72,38 +87,47 @@ def fit(order: Order, ranks: int, communicator: Communicator | None) -> list[flo
             **order.changes,
         },
     )
-    done = algorithm.fit(data, settings, FitContext(threads=1, communicator=communicator))
-    return [metrics["rows_per_s"] for metrics in done.history]
+    used_s = [time.process_time()]
+    context = FitContext(
+        threads=1, communicator=communicator, report=lambda *_: used_s.append(time.process_time())
+    )
+    done = algorithm.fit(data, settings, context)
+    return [
+        (metrics["rows_per_s"], count / (after - before))
+        for metrics, before, after in zip(
+            done.history, used_s[:-1], used_s[1:], strict=False
+        )  # root alone is told
+    ]
 
 
-def rate(rates: list[float]) -> float:
+def speed(rates: Sequence[Sequence[float]]) -> Speed:
     """Of the epochs after the first, in which memory is asked for and code is chosen."""
-    return statistics.median(rates[1:])
+    return Speed(*(statistics.median(column) for column in zip(*rates[1:], strict=True)))
 
 
-def launched(order: Order, name: str, client: Client) -> float:
+def launched(order: Order, name: str, client: Client) -> Speed:
     """Rows a second of two ranks that we launch."""
     from tasks.train.ranks import launcher
     from tasks.train.ranks.gang import Gang, launch
 
-    return rate(launch(partial(_on_rank, order), Gang(2, launcher.get(name), threads=1), client))
+    return speed(launch(partial(_on_rank, order), Gang(2, launcher.get(name), threads=1), client))
 
 
-def _on_rank(order: Order, rank: Rank) -> list[float]:
+def _on_rank(order: Order, rank: Rank) -> list[tuple[float, float]]:
     return fit(order, rank.place.size, rank.communicator)
 
 
-def started(order: Order, name: str, variables: dict[str, str] | None = None) -> float:
+def started(order: Order, name: str, variables: dict[str, str] | None = None) -> Speed:
     """Rows a second of two ranks that the library's own program starts, with its defaults."""
     module = ["-m", "tests.helpers.rank_sides", name, json.dumps(asdict(order))]
     subprocess.run(
         [*STARTERS[name], *module],
         cwd=REPOSITORY, env={**ENVIRONMENT, **(variables or {})}, check=True, capture_output=True,
     )  # fmt: skip
-    return rate(json.loads(Path(order.outcome).read_text()))
+    return speed(json.loads(Path(order.outcome).read_text()))
 
 
-def alone(order: Order, processes: int = 2) -> float:
+def alone(order: Order, processes: int = 2) -> Speed:
     """Rows a second of processes that do not talk to each other, together."""
     orders = [{**asdict(order), "outcome": f"{order.outcome}-{number}"} for number in range(processes)]
     command = [sys.executable, "-m", "tests.helpers.rank_sides", "alone"]
@@ -111,7 +135,8 @@ def alone(order: Order, processes: int = 2) -> float:
         subprocess.Popen([*command, json.dumps(one)], cwd=REPOSITORY, env=ENVIRONMENT) for one in orders
     ]
     assert [one.wait() for one in running] == [0] * processes
-    return sum(rate(json.loads(Path(str(one["outcome"])).read_text())) for one in orders)
+    each = [speed(json.loads(Path(str(one["outcome"])).read_text())) for one in orders]
+    return Speed(sum(one.rows_per_s for one in each), sum(one.rows_per_cpu_s for one in each))
 
 
 @contextmanager
