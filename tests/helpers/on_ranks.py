@@ -35,6 +35,7 @@ def variables(rank: Rank) -> dict[str, str]:
     """The variables that user code finds."""
     assert rank.communicator is None
     assert rank.variables.items() <= os.environ.items()
+    assert "MALLOC_TRIM_THRESHOLD_" not in os.environ  # Dask's, for its workers
     return dict(rank.variables)
 
 

@@ -63,7 +63,7 @@ class Speed:
 
 
 def fit(order: Order, ranks: int, communicator: Communicator | None) -> list[tuple[float, float]]:
-    """Fit by our loop; for each epoch rows of all ranks a second, and a second of this rank's processor time."""
+    """Fit by our loop; for each epoch rows of all ranks a second, and a second of this rank's processor."""
     import time
 
     import numpy as np

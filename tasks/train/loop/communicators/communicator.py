@@ -69,7 +69,7 @@ def in_one_message(say: Callable[[Tensor], None], tensors: Iterable[Tensor]) -> 
         for group in alike.values():
             message = torch.cat([tensor.reshape(-1) for tensor in group])
             say(message)
-            for tensor, heard in zip(group, message.split([t.numel() for t in group]), strict=True):
+            for tensor, heard in zip(group, torch.split(message, [t.numel() for t in group]), strict=True):
                 tensor.copy_(heard.view(tensor.shape))
 
 
