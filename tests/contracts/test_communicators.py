@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.train.loop.communicators.communicator import Communicator, average_gradients, broadcast_bytes
+from tasks.train.loop.communicators.communicator import Communicator, broadcast_bytes
+from tasks.train.loop.communicators.gradients import Gradients
 from tasks.train.loop.communicators.single import SingleProcess
 
 Work = Callable[[Communicator], Any]
@@ -87,20 +88,16 @@ def words(communicator: Communicator) -> dict[str, Any]:
     mean = torch.tensor([rank, 10.0 * rank])
     communicator.average_(mean)
     total = torch.tensor([rank, 1.0])
-    communicator.sum_(total)
+    communicator.begin_sum_(total)()
     in_double = torch.tensor([rank / 3], dtype=torch.float64)
     communicator.average_(in_double)
     from_root = torch.full((3,), rank)
     communicator.broadcast_(from_root)
     layer = torch.nn.Linear(2, 1)
     layer(torch.full((1, 2), float(rank))).sum().backward()
-    anyone = average_gradients(communicator, layer.parameters(), vote=rank == communicator.world.size - 1)
-    nobody = average_gradients(communicator, layer.parameters(), vote=False)
-    image = torch.nn.Conv2d(3, 2, 3).to(memory_format=torch.channels_last)
-    image(torch.full((1, 3, 4, 4), float(rank)).to(memory_format=torch.channels_last)).sum().backward()
-    assert image.weight.grad is not None
-    own = image.weight.grad.clone()
-    average_gradients(communicator, image.parameters(), vote=False)
+    gradients = Gradients(communicator, layer.parameters())
+    anyone = gradients.average_(vote=rank == communicator.world.size - 1)
+    nobody = gradients.average_(vote=False)
     other_order = torch.full((2, 2, 2, 2), float(rank)).to(memory_format=torch.channels_last)
     communicator.broadcast_(other_order)
     assert layer.weight.grad is not None
@@ -112,15 +109,48 @@ def words(communicator: Communicator) -> dict[str, Any]:
         "double": in_double.item(),
         "from_root": from_root.tolist(),
         "other_order": other_order.sum().item(),
-        "kept_order": image.weight.grad.is_contiguous(memory_format=torch.channels_last),
-        "own": own.tolist(),
-        "averaged": image.weight.grad.tolist(),
         "gradient": layer.weight.grad.tolist(),
         "votes": (anyone, nobody),
         "bytes": broadcast_bytes(communicator, b"from 0" if rank == 0 else None),
         "nothing": broadcast_bytes(communicator, None if rank == 0 else b"unheard"),
         "empty": broadcast_bytes(communicator, b""),
     }
+
+
+def gradients_of(part_bytes: int, sent_as: torch.dtype | None, communicator: Communicator) -> dict[str, Any]:
+    """Two steps of two batches; each rank's gradients before, and what they became."""
+    images = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 2, 3), torch.nn.Conv2d(2, 2, 1), torch.nn.Flatten(), torch.nn.Linear(8, 3)
+    ).to(memory_format=torch.channels_last)
+    unused = torch.nn.Linear(2, 1)
+    parameters = [*images.parameters(), *unused.parameters()]
+    rank = communicator.world.rank
+    with torch.no_grad():
+        for number, parameter in enumerate(parameters):
+            parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter) + number)
+    gradients = Gradients(communicator, parameters, sent_as, part_bytes)
+    own, averaged = [], []
+    for step in range(2):
+        for parameter in parameters:
+            parameter.grad = None
+        for batch in range(2):
+            inputs = torch.full((2, 3, 4, 4), rank + step + batch + 0.25)
+            loss = images(inputs.to(memory_format=torch.channels_last)).square().mean() / 100
+            if batch == 1:
+                expected = torch.autograd.grad(loss, list(images.parameters()), retain_graph=True)
+                before = [p.grad for p in images.parameters() if p.grad is not None]
+                own.append([(a + b).tolist() for a, b in zip(before, expected, strict=True)])
+                gradients.expect()
+            loss.backward()
+        gradients.average_(vote=False)
+        averaged.append([p.grad.tolist() for p in images.parameters() if p.grad is not None])
+    gradients.close()
+    first = next(images.parameters())
+    assert first.grad is not None
+    assert first.grad.is_contiguous(memory_format=torch.channels_last)
+    assert all(parameter.grad is None for parameter in unused.parameters())
+    images(torch.ones(1, 3, 4, 4)).sum().backward()  # alone again: nothing is sent
+    return {"own": own, "averaged": averaged}
 
 
 def _digest(fit: Any) -> str:
@@ -180,7 +210,6 @@ def test_says_its_words(run: Run) -> None:
     size = len(answers)
     assert [answer.pop("rank") for answer in answers] == list(range(size))
     middle = (size - 1) / 2
-    averaged = np.mean([answer.pop("own") for answer in answers], axis=0)
     for answer in answers:
         assert answer["size"] == size
         assert answer["mean"] == [middle, 10 * middle]
@@ -189,13 +218,29 @@ def test_says_its_words(run: Run) -> None:
         assert answer["from_root"] == [0, 0, 0]
         assert answer["other_order"] == 0
         assert answer["gradient"] == [[middle, middle]]
-        np.testing.assert_allclose(answer["averaged"], averaged, rtol=1e-6)
-        assert answer["kept_order"]
         assert answer["votes"] == (True, False)
         assert answer["bytes"] == b"from 0"
         assert answer["nothing"] is None
         assert answer["empty"] == b""
         assert answer == answers[0]
+
+
+@pytest.mark.parametrize("run", BACK_ENDS)
+@pytest.mark.parametrize(
+    ("part_bytes", "sent_as", "exact"),
+    [(1, None, 1e-5), (64, None, 1e-5), (2**20, None, 1e-5), (64, torch.float16, 1e-2)],
+)
+def test_gradients_are_averaged_in_parts_of_any_size(
+    run: Run, part_bytes: int, sent_as: torch.dtype | None, exact: float
+) -> None:
+    answers = run(partial(gradients_of, part_bytes, sent_as))
+    for step in range(2):
+        every = [answer["own"][step] for answer in answers]
+        for answer in answers:
+            assert answer["averaged"] == answers[0]["averaged"]
+            for number, averaged in enumerate(answer["averaged"][step]):
+                mean = np.mean([own[number] for own in every], axis=0)
+                np.testing.assert_allclose(averaged, mean, rtol=exact, atol=exact * np.abs(mean).max())
 
 
 @pytest.mark.parametrize("run", BACK_ENDS)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from tasks.train.algorithms.fit import Metrics
 from tasks.train.loop.batches import Batches
 from tasks.train.loop.callbacks.callback import Callback
-from tasks.train.loop.communicators.communicator import Communicator, average_gradients
+from tasks.train.loop.communicators.communicator import Communicator
+from tasks.train.loop.communicators.gradients import Gradients
 from tasks.train.loop.objective import Objective
 from tasks.train.loop.precision import autocast, compiled
 from tasks.train.loop.refusals import refuse_diverged
@@ -136,7 +137,10 @@ def _train_epoch(
     network, rank = state.network, communicator.world.rank
     parameters = [p for p in network.parameters() if p.requires_grad]
     network.train()
-    with closing(train.of_epoch(state.epoch, state.step, state.rows_taken)) as batches:
+    with (
+        closing(Gradients(communicator, parameters, settings.sent_as)) as gradients,
+        closing(train.of_epoch(state.epoch, state.step, state.rows_taken)) as batches,
+    ):
         for number, (inputs, targets) in enumerate(batches, 1):
             if (number - 1) % train.accumulation_steps == 0:
                 seed_step(settings.device, settings.seed, state.epoch, state.step, rank)
@@ -146,6 +150,8 @@ def _train_epoch(
                 raw = forward(inputs)
             raw = raw.float()
             loss = objective.loss(raw, targets)
+            if number % train.accumulation_steps == 0:
+                gradients.expect()
             torch.autograd.backward(loss / train.accumulation_steps)
             with torch.no_grad():
                 state.sums[:2] += objective.counts(raw, targets.plain)
@@ -160,9 +166,9 @@ def _train_epoch(
             state.steps_done += 1
             state.spend(clock.lap_s())
 
-            # Asked before the optimiser's step, so that the answers travel with the gradients.
+            # Asked before the optimiser's step, so that the answers travel with the last gradients.
             wanted = any(c.wants_to_end(state) or c.wants_to_pause(state) for c in callbacks)
-            wanted = average_gradients(communicator, parameters, vote=wanted, sent_as=settings.sent_as)
+            wanted = gradients.average_(vote=wanted)
             if settings.gradient_clip_norm is not None:
                 nn.utils.clip_grad_norm_(parameters, settings.gradient_clip_norm)
             state.optimiser.step()

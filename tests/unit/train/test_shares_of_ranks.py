@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from tasks.train.algorithms.fit import FitContext
 from tasks.train.algorithms.network_algorithm import NetworkHyperparameters
 from tasks.train.loop import checkpoint
 from tasks.train.loop.batches import Batches, TensorRows
-from tasks.train.loop.communicators.communicator import average_gradients
+from tasks.train.loop.communicators.gradients import Gradients
 from tasks.train.loop.refusals import refuse_unfit
 from tasks.train.loop.state import TrainingState
 from tasks.train.loop.world import World
@@ -133,9 +135,10 @@ def test_gradients_are_sent_in_the_format_that_was_asked_for() -> None:
         world = World(0, 0, 2)
         sent: torch.dtype | None = None
 
-        def sum_(self, tensor: torch.Tensor) -> None:
+        def begin_sum_(self, tensor: torch.Tensor) -> Callable[[], None]:
             self.sent = tensor.dtype
             tensor.mul_(2)
+            return lambda: None
 
         def average_(self, tensor: torch.Tensor) -> None: ...
 
@@ -145,7 +148,7 @@ def test_gradients_are_sent_in_the_format_that_was_asked_for() -> None:
     layer(torch.ones(1, 2) / 3).sum().backward()
     assert layer.weight.grad is not None
     exact = layer.weight.grad.clone()
-    assert not average_gradients(ranks, layer.parameters(), vote=False, sent_as=torch.float16)
+    assert not Gradients(ranks, layer.parameters(), sent_as=torch.float16).average_(vote=False)
     assert ranks.sent is torch.float16
     assert layer.weight.grad.dtype is torch.float32
     assert torch.equal(layer.weight.grad, exact.half().float())

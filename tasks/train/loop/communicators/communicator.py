@@ -22,8 +22,12 @@ class Communicator(Protocol):
     @property
     def world(self) -> World: ...
 
-    def sum_(self, tensor: Tensor) -> None:
-        """Replace a tensor by its sum over the ranks; bit for bit the same on each."""
+    def begin_sum_(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin to replace a contiguous tensor by its sum over the ranks; bit for bit the same on each.
+
+        Returns:
+            Ends it: the tensor is to be left alone before.
+        """
         ...
 
     def average_(self, tensor: Tensor) -> None:
@@ -71,44 +75,3 @@ def in_one_message(say: Callable[[Tensor], None], tensors: Iterable[Tensor]) -> 
             say(message)
             for tensor, heard in zip(group, torch.split(message, [t.numel() for t in group]), strict=True):
                 tensor.copy_(heard.view(tensor.shape))
-
-
-def average_gradients(
-    communicator: Communicator,
-    parameters: Iterable[torch.nn.Parameter],
-    vote: bool,
-    sent_as: torch.dtype | None = None,
-) -> bool:
-    """Average gradients over the ranks, all in one message, and count a vote on the way.
-
-    Gradients are gone through once: divided while they are copied into the message, in the order that
-    they have in memory, and afterwards they are parts of it.
-
-    Args:
-        communicator: The ranks.
-        parameters: Parameters that have gradients.
-        vote: This rank's vote to end.
-        sent_as: Number format of the message; None is that of the gradients.
-
-    Returns:
-        Whether any rank voted to end: the same answer on every rank.
-    """
-    size = communicator.world.size
-    if size == 1:
-        return vote
-    graded = [(p, p.grad) for p in parameters if p.grad is not None]
-    kind = graded[0][1].dtype if sent_as is None else sent_as
-    message = graded[0][1].new_empty(sum(g.numel() for _, g in graded) + 1, dtype=kind)
-    message[-1] = float(vote)
-    parts, start = [], 0
-    for _, gradient in graded:
-        # Of the memory format that the gradient has, and without its gaps if there are any.
-        strides = torch.empty_like(gradient, device="meta").stride()
-        part = message.as_strided(gradient.shape, strides, start)
-        torch.mul(gradient, 1 / size, out=part)
-        parts.append(part)
-        start += gradient.numel()
-    communicator.sum_(message)
-    for (parameter, gradient), part in zip(graded, parts, strict=True):
-        parameter.grad = part.to(gradient.dtype)
-    return bool(message[-1] > 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from tasks.train.loop.world import World
@@ -12,8 +14,9 @@ class SingleProcess:
 
     world = World()
 
-    def sum_(self, tensor: Tensor) -> None:
-        """See `Communicator.sum_`: the sum of one."""
+    def begin_sum_(self, tensor: Tensor) -> Callable[[], None]:
+        """See `Communicator.begin_sum_`: the sum of one."""
+        return lambda: None
 
     def average_(self, tensor: Tensor) -> None:
         """See `Communicator.average_`: the mean of one."""

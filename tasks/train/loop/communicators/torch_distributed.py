@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch.distributed
 from torch import Tensor
@@ -22,13 +23,19 @@ class TorchRanks:
         local_rank, local_size = os.environ.get("LOCAL_RANK", rank), os.environ.get("LOCAL_WORLD_SIZE", 0)
         self.world = World(rank, int(local_rank), torch.distributed.get_world_size(), int(local_size))
 
-    def sum_(self, tensor: Tensor) -> None:
-        """See `Communicator.sum_`."""
-        torch.distributed.all_reduce(tensor)
+    def begin_sum_(self, tensor: Tensor) -> Callable[[], None]:
+        """See `Communicator.begin_sum_`."""
+        work = torch.distributed.all_reduce(tensor, async_op=True)
+        assert work is not None
+
+        def finish() -> None:
+            work.wait()
+
+        return finish
 
     def average_(self, tensor: Tensor) -> None:
         """See `Communicator.average_`."""
-        self.sum_(tensor)  # gloo has no mean of its own
+        torch.distributed.all_reduce(tensor)  # gloo has no mean of its own
         tensor.div_(self.world.size)
 
     def broadcast_(self, tensor: Tensor) -> None:
