@@ -38,6 +38,7 @@ class Order:
         algorithm: Whose network.
         changes: Hyperparameters beside those that are set here.
         steps: Of an epoch.
+        part_mib: Size in which gradients are sent; None is the default.
     """
 
     outcome: str
@@ -46,7 +47,8 @@ class Order:
     side_px: int = 150
     batch_size: int = 16
     steps: int = 10
-    epochs: int = 5
+    epochs: int = 4
+    part_mib: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,10 @@ def fit(order: Order, ranks: int, communicator: Communicator | None) -> list[tup
     from tasks.refs import Problem
     from tasks.train import algorithms
     from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+    from tasks.train.loop.communicators import gradients
 
+    if order.part_mib is not None:
+        gradients.PART_BYTES = int(order.part_mib * 2**20)
     random = np.random.default_rng(0)
     count = order.steps * order.batch_size * ranks
     images = random.integers(0, 256, (count, order.side_px, order.side_px, 3), dtype=np.uint8)

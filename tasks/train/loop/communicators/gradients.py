@@ -40,7 +40,7 @@ class Gradients:
         communicator: The ranks.
         parameters: Whose gradients.
         sent_as: Number format of the message; None is that of the gradients.
-        part_bytes: Size of a part.
+        part_bytes: Size of a part; None is `PART_BYTES`.
     """
 
     def __init__(
@@ -48,10 +48,11 @@ class Gradients:
         communicator: Communicator,
         parameters: Iterable[nn.Parameter],
         sent_as: torch.dtype | None = None,
-        part_bytes: int = PART_BYTES,
+        part_bytes: int | None = None,
     ) -> None:
         self._communicator = communicator
         self._size = communicator.world.size
+        part_bytes = part_bytes or PART_BYTES
         self._sending: list[Callable[[], None]] = []
         self._waited_for: dict[Tensor, None] = {}
         self._expected = False
