@@ -75,7 +75,10 @@ class Gradients:
                 self._parts.append(_Part(message[begin:end], awaited))
                 begin, awaited = end, 0
         self._parts.append(_Part(message[begin:], awaited))  # with the vote: it leaves last
-        self._hooks = [p.register_post_accumulate_grad_hook(self._made) for p in trained]
+        self._hooks = [
+            p.register_post_accumulate_grad_hook(self._made)  # type: ignore[no-untyped-call]
+            for p in trained
+        ]
 
     def close(self) -> None:
         """Let go of the network."""
