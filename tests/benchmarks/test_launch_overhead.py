@@ -22,7 +22,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from distributed import Client
 
 from tasks.train.ranks import launcher
 from tasks.train.ranks.gang import Gang, launch
@@ -74,15 +73,15 @@ def test_launching_costs_little(name: str, tmp_path: Path) -> None:
     arguments = [name, str(told), str(STEPS)]
     gang = Gang(2, launcher.get(name), threads=1)
 
-    def ours(client: Client) -> Outcome:
-        return timed(lambda: launch(partial(script, arguments), gang, client, joined=False), told)
+    def ours() -> Outcome:
+        with two_workers() as client:  # they are not there while the other side runs
+            return timed(lambda: launch(partial(script, arguments), gang, client, joined=False), told)
 
     def theirs() -> Outcome:
         command = [*STARTERS[name], str(SCRIPT), *arguments]
         return timed(lambda: subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True), told)
 
-    with two_workers() as client:
-        outcomes = in_turn({"ours": lambda: ours(client), "theirs": theirs}, ROUNDS)
+    outcomes = in_turn({"ours": ours, "theirs": theirs}, ROUNDS)
     own, other = outcomes["ours"], outcomes["theirs"]
     later_s = [a.start_s - b.start_s for a, b in zip(own, other, strict=True)]
     for side, of_side in outcomes.items():

@@ -20,7 +20,6 @@ import pytest
 
 from tasks.train.ranks.horovod import CYCLE_TIME_MS
 from tests.helpers.rank_sides import Order, Speed, alone, launched, started
-from tests.helpers.ranks_started import two_workers
 from tests.helpers.side_by_side import in_turn, ratio
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
@@ -54,14 +53,13 @@ AS_GOOD = 0.95
 @pytest.mark.parametrize("precision", ["float32", "auto"])
 def test_two_ranks_are_nearly_as_fast_as_two_processes(precision: str, tmp_path: Path) -> None:
     order = Order(outcome=str(tmp_path / "rates.json"), changes={"precision": precision}, steps=STEPS)
-    with two_workers() as client:
-        sides = {
-            "alone": lambda: alone(order),
-            "torch": lambda: launched(order, "torch", client),
-            "horovod": lambda: launched(order, "horovod", client),
-            "horovodrun": lambda: started(order, "horovod"),
-        }
-        speeds = in_turn(sides, ROUNDS)
+    sides = {
+        "alone": lambda: alone(order),
+        "torch": lambda: launched(order, "torch"),
+        "horovod": lambda: launched(order, "horovod"),
+        "horovodrun": lambda: started(order, "horovod"),
+    }
+    speeds = in_turn(sides, ROUNDS)
     rates = {side: [one.rows_per_s for one in of_side] for side, of_side in speeds.items()}
     spared = {side: [one.rows_per_cpu_s for one in of_side] for side, of_side in speeds.items()}
     for side in sides:

@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.train.ranks.rank import Rank
-from tests.helpers.ranks_started import ENVIRONMENT, REPOSITORY, STARTERS
+from tests.helpers.ranks_started import ENVIRONMENT, REPOSITORY, STARTERS, two_workers
 
 if TYPE_CHECKING:
-    from distributed import Client
-
     from tasks.train.loop.communicators.communicator import Communicator
 
 
@@ -110,12 +108,13 @@ def speed(rates: Sequence[Sequence[float]]) -> Speed:
     return Speed(*(statistics.median(column) for column in zip(*rates[1:], strict=True)))
 
 
-def launched(order: Order, name: str, client: Client) -> Speed:
+def launched(order: Order, name: str) -> Speed:
     """Rows a second of two ranks that we launch."""
     from tasks.train.ranks import launcher
     from tasks.train.ranks.gang import Gang, launch
 
-    return speed(launch(partial(_on_rank, order), Gang(2, launcher.get(name), threads=1), client))
+    with two_workers() as client:  # they are not there while other sides run
+        return speed(launch(partial(_on_rank, order), Gang(2, launcher.get(name), threads=1), client))
 
 
 def _on_rank(order: Order, rank: Rank) -> list[tuple[float, float]]:

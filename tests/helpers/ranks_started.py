@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from distributed import Client, LocalCluster
+from distributed import Client
+
+from blocks.dask_cluster import DaskCluster
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _PROGRAMS = Path(sys.executable).parent
@@ -33,12 +35,7 @@ ENVIRONMENT = {
 
 @contextmanager
 def two_workers() -> Iterator[Client]:
-    """Two Dask workers that have been asked for something already."""
-    with (
-        LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    """Two Dask workers, as a training has them, that have been asked for something already."""
+    with DaskCluster(n_workers=2).rank_client(2, gpus=0) as client:
         client.run(os.getpid)
         yield client

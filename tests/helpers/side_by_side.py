@@ -16,6 +16,7 @@ def in_turn(sides: Mapping[str, Callable[[], Outcome]], rounds: int) -> dict[str
         names = list(sides) if number % 2 == 0 else list(reversed(sides))
         for name in names:
             outcomes[name].append(sides[name]())
+            print(f"\nround {number + 1}, {name}: {outcomes[name][-1]}", flush=True)
     return outcomes
 
 
