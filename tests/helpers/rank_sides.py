@@ -70,7 +70,7 @@ def fit(order: Order, ranks: int, communicator: Communicator | None) -> list[tup
 
     from tasks.refs import Problem
     from tasks.train import algorithms
-    from tasks.train.algorithms.algorithm import FitContext, Rows, TrainingData
+    from tasks.train.algorithms.fit import FitContext, Rows, TrainingData
     from tasks.train.loop.communicators import gradients
 
     if order.part_mib is not None:
