@@ -28,17 +28,25 @@ def dask_cluster(site: str) -> DaskCluster:
     try:
         return cast(DaskCluster, DaskCluster.load(site))
     except RuntimeError as error:
-        if not isinstance(error.__cause__, ValidationError):
-            raise
-        faults = [
-            f"{'.'.join(map(str, one['loc']))} {one['msg'].removeprefix('Value error, ')}"
-            for one in error.__cause__.errors()
-        ]
         raise InvalidSettings(
-            f"the block cannot be used: {'; '.join(faults)}",
+            f"the block cannot be used: {faults(error)}",
             where=f"{BLOCK}, '{site}'",
             mend="correct it in the Prefect pages, under Blocks",
         ) from error
+
+
+def faults(error: RuntimeError) -> str:
+    """All that cannot be in a block that did not load, in words.
+
+    Args:
+        error: What Prefect raised; it is raised again where that was for another reason.
+    """
+    if not isinstance(error.__cause__, ValidationError):
+        raise error
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))} {one['msg'].removeprefix('Value error, ')}"
+        for one in error.__cause__.errors()
+    )
 
 
 @contextmanager

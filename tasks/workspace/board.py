@@ -20,6 +20,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import FlowRun
 
+from tasks.errors import TrainyardError
 from tasks.workspace import jobs, slots
 from tasks.workspace.live import flow_names, live_runs
 from tasks.workspace.pools import all_pools, quotas
@@ -141,8 +142,8 @@ def main() -> None:
                     print(f"It is the turn of {name}.", flush=True)
                 if number % ROUNDS_A_LIST == 0:
                     board.write(client)
-            except httpx.HTTPError as error:
-                print(f"Prefect does not answer: {error}", flush=True)
+            except (httpx.HTTPError, TrainyardError) as error:
+                print(f"Looked in vain: {error}", flush=True)
             time.sleep(ROUND_S)
 
 

@@ -15,36 +15,43 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
-    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-LIVE = [StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED, StateType.PAUSED, StateType.CANCELLING]
+UNDER_WAY = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING]
 PAGE_RUNS = 200
 """Flow runs that one request asks for: the most that the server gives."""
 
 
-def live_runs(client: SyncPrefectClient, tags: Sequence[str] = ()) -> list[FlowRun]:
-    """All flow runs that live, without those that are planned for later.
+def live_runs(client: SyncPrefectClient) -> list[FlowRun]:
+    """All flow runs that live, without those that are planned for later."""
+    planned = _all(
+        client,
+        FlowRunFilter(
+            state=_is([StateType.SCHEDULED]),
+            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+        ),
+    )
+    # Last, so that a run that starts meanwhile is found; and whenever it was expected: one that was planned for
+    # tonight may have been started now, and clocks differ.
+    under_way = _all(client, FlowRunFilter(state=_is(UNDER_WAY)))
+    return list((planned | under_way).values())
 
-    Args:
-        client: Prefect.
-        tags: Only those that have all of these.
-    """
+
+def _is(types: list[StateType]) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
+
+
+def _all(client: SyncPrefectClient, wanted: FlowRunFilter) -> dict[UUID, FlowRun]:
     found: dict[UUID, FlowRun] = {}
     while True:
-        wanted = FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=LIVE)),
-            tags=FlowRunFilterTags(all_=list(tags)) if tags else None,
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
-            # By what was seen and not by an offset: a run that ends between two pages would hide another.
-            id=FlowRunFilterId(not_any_=list(found)) if found else None,
-        )
-        runs = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=PAGE_RUNS)
+        # By what was seen and not by an offset: a run that ends between two pages would hide another.
+        rest = wanted.model_copy(update={"id": FlowRunFilterId(not_any_=list(found)) if found else None})
+        runs = client.read_flow_runs(flow_run_filter=rest, sort=FlowRunSort.ID_DESC, limit=PAGE_RUNS)
         found |= {run.id: run for run in runs}
         if len(runs) < PAGE_RUNS:
-            return list(found.values())
+            return found
 
 
 def flow_names(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> Mapping[UUID, str]:

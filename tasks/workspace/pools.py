@@ -15,8 +15,8 @@ from prefect.client.orchestration import SyncPrefectClient
 from blocks.device_slots import DeviceSlots
 from blocks.endpoint_host import EndpointHost
 from blocks.workspace import Workspace
-from tasks.cluster import dask_cluster
-from tasks.errors import TrainyardError
+from tasks.cluster import dask_cluster, faults
+from tasks.errors import InvalidSettings, TrainyardError
 from tasks.train.resources import host
 from tasks.workspace.slots import Endpoint, Quota
 from tasks.workspace.stored import block_name, load_workspace
@@ -29,14 +29,17 @@ def quotas(pools: Iterable[str]) -> dict[str, Quota]:
     """What there is in pools."""
     found: dict[str, Quota] = {}
     for pool in pools:
-        if pool.startswith(WORKSPACE):
-            with suppress(TrainyardError):  # one that is gone limits nothing
-                workspace = load_workspace(pool.removeprefix(WORKSPACE))
-                found[pool] = Quota(workspace.training_slots, workspace.serving_slots)
-        else:
-            named = _SITE.fullmatch(pool)
-            found[pool] = Quota(device_slots(named["site"], named["kind"] == "GPUs") if named else None)
+        with suppress(TrainyardError):  # what is gone, or holds nonsense, limits nothing
+            found[pool] = _quota(pool)
     return found
+
+
+def _quota(pool: str) -> Quota:
+    if pool.startswith(WORKSPACE):
+        workspace = load_workspace(pool.removeprefix(WORKSPACE))
+        return Quota(workspace.training_slots, workspace.serving_slots)
+    named = _SITE.fullmatch(pool)
+    return Quota(device_slots(named["site"], named["kind"] == "GPUs") if named else None)
 
 
 def endpoints(sites: Iterable[str]) -> list[Endpoint]:
@@ -47,7 +50,7 @@ def endpoints(sites: Iterable[str]) -> list[Endpoint]:
     for site in sites:
         try:
             home = cast(EndpointHost, EndpointHost.load(site)).home
-        except ValueError:  # a site that serves nothing
+        except (ValueError, RuntimeError):  # a site that serves nothing, or cannot
             continue
         found += [
             Endpoint(one.name, one.workers, (WORKSPACE + one.workspace,))
@@ -77,7 +80,11 @@ def device_pool(site: str, on_gpus: bool) -> str:
 
 
 def device_slots(site: str, on_gpus: bool) -> int | None:
-    """GPUs or processor slots of a site; None where ranks run elsewhere, and nobody said how many."""
+    """GPUs or processor slots of a site; None where ranks run elsewhere, and nobody said how many.
+
+    Raises:
+        InvalidSettings: The block Device Slots cannot be.
+    """
     block = device_block(site)
     stated = block.gpus if on_gpus else block.cpus
     if stated is not None:
@@ -90,8 +97,18 @@ def device_slots(site: str, on_gpus: bool) -> int | None:
 
 
 def device_block(site: str) -> DeviceSlots:
-    """How many devices somebody said that a site has."""
+    """How many devices somebody said that a site has.
+
+    Raises:
+        InvalidSettings: It was changed by hand to something that cannot be.
+    """
     try:
         return cast(DeviceSlots, DeviceSlots.load(site))
     except ValueError:  # a site without the block has what its hosts have
         return DeviceSlots()
+    except RuntimeError as error:
+        raise InvalidSettings(
+            f"the block cannot be used: {faults(error)}",
+            where=f"the block Device Slots, '{site}'",
+            mend="correct it in the Prefect pages, under Blocks",
+        ) from error

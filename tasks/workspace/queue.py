@@ -13,10 +13,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.exceptions import ObjectNotFound, Pause
+from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from prefect.runtime import flow_run as this_flow_run
@@ -161,15 +162,20 @@ def job_of(run: FlowRun, now: float) -> Job | None:
 def start_next(client: SyncPrefectClient, seen: Snapshot, runs: Iterable[FlowRun]) -> list[str]:
     """Start waiting runs whose turn it is, and those that can only be refused; returns their names.
 
+    One whose label cannot be read is started too, to ask anew: nobody else would.
     Safe to call by several at once: Prefect resumes a paused run once.
     """
-    waiting = {str(run.id) for run in runs if run.state is not None and run.state.name == AWAITING_SLOTS}
+    waiting = {str(run.id): run for run in runs if run.state is not None and run.state.name == AWAITING_SLOTS}
+    turns = [job.id for job in (*slots.admitted(seen), *slots.hopeless(seen))]
+    unread = waiting.keys() - {job.id for job in seen.jobs}
     started = []
-    for job in (*slots.admitted(seen), *slots.hopeless(seen)):
-        if job.id in waiting:
-            with suppress(ObjectNotFound):  # deleted meanwhile
-                if client.resume_flow_run(UUID(job.id)).status is SetStateStatus.ACCEPT:
-                    started.append(job.name)
+    for identity in (*turns, *sorted(unread)):
+        if identity in waiting:
+            with suppress(
+                httpx.HTTPStatusError
+            ):  # deleted meanwhile; none keeps those after it from starting
+                if client.resume_flow_run(UUID(identity)).status is SetStateStatus.ACCEPT:
+                    started.append(waiting[identity].name)
     return started
 
 
@@ -211,12 +217,18 @@ def _pause(client: SyncPrefectClient, run: FlowRun, message: str) -> None:
     details = StateDetails(pause_reschedule=True, pause_key=uuid4().hex)
     state = State(type=StateType.PAUSED, name=AWAITING_SLOTS, message=message, state_details=details)
     answer = client.set_flow_run_state(run.id, state)
-    if answer.status is not SetStateStatus.ACCEPT:
+    if answer.status is not SetStateStatus.ACCEPT and not _was_paused(client, run, details):
         raise Unavailable(
             f"the run could not wait for its slots: {answer.details}", where=f"flow run {run.name}"
         )
     get_run_logger().info("%s", message)
     raise Pause(state=state)
+
+
+def _was_paused(client: SyncPrefectClient, run: FlowRun, details: StateDetails) -> bool:
+    """Whether this call paused the run: Prefect's client sends it again where no answer came in time."""
+    state = client.read_flow_run(run.id).state
+    return state is not None and state.state_details.pause_key == details.pause_key
 
 
 def _is_coming(state: State, now: float) -> bool:

@@ -237,7 +237,7 @@ def _short(job: Job, holders: Sequence[Job], seen: Snapshot) -> list[tuple[str, 
 
 
 def require_possible(job: Job, quotas: Mapping[str, Quota], endpoints: Sequence[Endpoint] = ()) -> None:
-    """Check that a job could have its slots if all others ended; endpoints do not end by themselves.
+    """Check that a job could have its slots if all others ended and all other endpoints were switched off.
 
     Raises:
         Unavailable: It needs more than there are, in numbers.
@@ -273,10 +273,10 @@ def _never(
 
 def words(job: Job, seen: Snapshot) -> str:
     """What a waiting job waits for: how many slots of what, who has them, and its place in the queue."""
+    seen = replace(seen, jobs=[*(one for one in seen.jobs if one.id != job.id), job])  # it may have claimed
     holders = [*seen.holders, *seen.claimants]
-    sharing = [one for one in seen.queue if set(one.ask.pools) & set(job.ask.pools)]
-    places = [one.id for one in sharing]
-    place = places.index(job.id) + 1 if job.id in places else len(places) + 1
+    pools = set(job.ask.pools)
+    sharing = [one.id for one in seen.queue if one.id == job.id or pools & set(one.ask.pools)]
     lacking = _short(job, holders, seen)
     told = [
         f"{_slots(needs, kind)} of {pool}: {free} of {total} free"
@@ -284,7 +284,7 @@ def words(job: Job, seen: Snapshot) -> str:
         for pool, kind, needs, free, total in lacking
     ]
     what = "; ".join(told) if told else "its turn: those before it start first"
-    return f"Waits for {what}. Number {place} of {max(len(sharing), place)} in the queue."
+    return f"Waits for {what}. Number {sharing.index(job.id) + 1} of {len(sharing)} in the queue."
 
 
 def holders_in_words(pool: str, kind: str, seen: Snapshot) -> str:

@@ -18,17 +18,17 @@ def load_workspace(name: str) -> WorkspaceConfig:
     """
     try:
         block = Workspace.load(block_name(name))
+        settings = {field: getattr(block, field) for field in WorkspaceConfig.model_fields}
+        return WorkspaceConfig.model_validate(settings)
+    except (ValidationError, RuntimeError) as error:  # Prefect's error of a block is a RuntimeError
+        raise InvalidSettings(
+            f"The block of workspace {name} does not hold a workspace: {error.__cause__ or error}",
+            mend="correct it in the Prefect pages, under Blocks",
+        ) from error
     except ValueError:
         raise NotFound(
             f"There is no workspace {name}", mend="apply it first, with the workspace flow"
         ) from None
-    settings = {field: getattr(block, field) for field in WorkspaceConfig.model_fields}
-    try:
-        return WorkspaceConfig.model_validate(settings)
-    except ValidationError as error:
-        raise InvalidSettings(
-            f"The block of workspace {name} does not hold a workspace: {error}", mend="apply it again"
-        ) from error
 
 
 def block_name(workspace: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -12,13 +13,17 @@ from uuid import UUID
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
+from prefect.exceptions import Pause
+from prefect.logging import disable_run_logger
 
 from blocks.dask_cluster import DaskCluster
 from blocks.device_slots import DeviceSlots
 from blocks.endpoint_host import EndpointHost
 from blocks.workspace import Workspace
+from tasks.errors import InvalidSettings, Unavailable
 from tasks.refs import Problem
 from tasks.serve.config import ServeConfig
 from tasks.serve.record import EndpointPlace, EndpointRecord
@@ -31,6 +36,7 @@ from tasks.workspace.config import JobsConfig
 from tasks.workspace.jobs import AWAITING_SLOTS
 from tasks.workspace.live import live_runs
 from tasks.workspace.slots import Ask, Endpoint, Needs, Quota, Stage
+from tasks.workspace.stored import load_workspace
 from tasks.workspace.task import list_jobs
 from tests.helpers.training_site import deploy, forget
 
@@ -69,10 +75,16 @@ class Runs:
         self.made: list[UUID] = []
 
     def make(
-        self, name: str, stage: Stage, training: int = 1, state: State | None = None, attempt: int = 1
+        self,
+        name: str,
+        stage: Stage,
+        training: int = 1,
+        state: State | None = None,
+        attempt: int = 1,
+        planned: State | None = None,
     ) -> FlowRun:
         run = self._client.create_flow_run_from_deployment(
-            self._deployment, name=name, tags=["workspace:slots-team", "user:ada"]
+            self._deployment, name=name, tags=["workspace:slots-team", "user:ada"], state=planned
         )
         self.made.append(run.id)
         self._client.set_flow_run_state(run.id, State(type=StateType.RUNNING), force=True)
@@ -125,6 +137,86 @@ def test_the_next_that_fit_are_started_once(prefect: SyncPrefectClient, runs: Ru
     assert prefect.read_flow_run(small.id).state_name == "Resuming"
     assert queue.start_next(prefect, runs.seen(), every) == []  # it has been, and keeps its place meanwhile
     assert [job.name for job in slots.admitted(runs.seen())] == ["small"]
+
+
+def test_a_run_that_was_planned_for_later_and_started_now_has_its_slots(
+    prefect: SyncPrefectClient, runs: Runs
+) -> None:
+    tonight = State(
+        type=StateType.SCHEDULED,
+        state_details=StateDetails(scheduled_time=datetime.now(UTC) + timedelta(hours=8)),
+    )
+    planned = runs.make("planned", Stage.HELD, planned=tonight)
+    later = runs.make("later", Stage.WAITING, state=tonight, planned=tonight)
+    assert [job.name for job in runs.seen().holders] == ["planned"]
+    found = {run.id for run in live_runs(prefect)}
+    assert planned.id in found
+    assert later.id not in found
+
+
+def test_a_run_whose_label_cannot_be_read_is_started_to_ask_anew(
+    prefect: SyncPrefectClient, runs: Runs
+) -> None:
+    runs.make("held", Stage.HELD, 2)
+    waits, unread = runs.waiting("waits", 1), runs.waiting("unread", 1)
+    prefect.update_flow_run_labels(unread.id, {queue.LABEL: '{"needs": "of another version"}'})
+    every = [run for run in live_runs(prefect) if run.id in runs.made]
+    assert queue.start_next(prefect, queue.snapshot(every), every) == ["unread"]
+    assert prefect.read_flow_run(waits.id).state_name == AWAITING_SLOTS
+
+
+def test_a_run_that_is_deleted_meanwhile_keeps_no_other_from_starting(
+    prefect: SyncPrefectClient, runs: Runs
+) -> None:
+    gone, here = runs.waiting("gone"), runs.waiting("here")
+    every = [gone, here]
+    seen = runs.seen()
+    prefect.delete_flow_run(gone.id)
+    runs.made.remove(gone.id)
+    assert queue.start_next(prefect, seen, every) == ["here"]
+
+
+def test_a_run_is_paused_once_where_its_request_was_sent_twice(
+    prefect: SyncPrefectClient, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Prefect's client does it where the server took the request, and was too slow to answer."""
+    run = runs.make("slow", Stage.WAITING)
+    send = prefect.set_flow_run_state
+
+    def sent_twice(run_id: UUID, state: State) -> Any:
+        send(run_id, state)
+        return send(run_id, state)
+
+    monkeypatch.setattr(prefect, "set_flow_run_state", sent_twice)
+    with disable_run_logger(), pytest.raises(Pause):
+        queue._pause(prefect, run, "waits")
+    monkeypatch.undo()
+    assert prefect.read_flow_run(run.id).state_name == AWAITING_SLOTS
+    with pytest.raises(Unavailable, match="could not wait"):
+        queue._pause(prefect, run, "waits")  # it does not run
+
+
+def test_a_block_that_holds_nonsense_stops_those_alone_who_use_it(
+    prefect: SyncPrefectClient, runs: Runs
+) -> None:
+    site = "slots-nonsense"
+    for block in (
+        DeviceSlots(),
+        EndpointHost(home="/nowhere"),
+        Workspace(name=site, manager="ada", problem=Problem.TABLE_CLASSIFICATION.value),
+    ):
+        name = f"workspace-{site}" if isinstance(block, Workspace) else site
+        document = block.save(name, overwrite=True)
+        field = {"DeviceSlots": "cpus", "EndpointHost": "first_port", "Workspace": "training_slots"}
+        wrong = BlockDocumentUpdate(data={field[type(block).__name__]: -1})
+        prefect.update_block_document(document, wrong)
+    with pytest.raises(InvalidSettings, match=f"Device Slots.*'{site}'"):
+        queue.needs_of(TuneConfig(), site)
+    with pytest.raises(InvalidSettings, match=f"workspace {site}"):
+        load_workspace(site)
+    assert pools.quotas([f"site {site} (processors)", f"workspace {site}", TEAM]) == {TEAM: Quota(2, 2)}
+    assert pools.endpoints([site]) == []
+    Board().write(prefect)
 
 
 def test_the_lists_are_kept_up_to_date_in_place(prefect: SyncPrefectClient, runs: Runs) -> None:

@@ -182,3 +182,14 @@ def test_a_waiting_job_says_what_for_who_has_it_and_its_place() -> None:
     assert turn == "Waits for its turn: those before it start first. Number 2 of 2 in the queue."
     serving = job("serving", 0, serving={"b": 1})
     assert "endpoint a has 2" in slots.words(serving, seen(serving, endpoints=[Endpoint("a", 2, (VISION,))]))
+
+
+def test_a_job_that_steps_back_does_not_name_itself_as_who_has_the_slots() -> None:
+    other = job("other", 1, stage=Stage.CLAIMED)
+    claimed = job("mine", 2, since=1.0, stage=Stage.CLAIMED)
+    behind = job("behind", 1, since=2.0)
+    said = slots.words(at(claimed, Stage.WAITING, 1), seen(other, claimed, behind))
+    assert said == (
+        "Waits for 2 training slots of workspace vision: 1 of 2 free (other of ada has 1). "
+        "Number 1 of 2 in the queue."
+    )
