@@ -33,7 +33,7 @@ def live_runs(client: SyncPrefectClient) -> list[FlowRun]:
             expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
         ),
     )
-    # Last, so that a run that starts meanwhile is found; and whenever it was expected: one that was planned for
+    # Last, so that a run that starts meanwhile is found. Whenever it was expected: one that was planned for
     # tonight may have been started now, and clocks differ.
     under_way = _all(client, FlowRunFilter(state=_is(UNDER_WAY)))
     return list((planned | under_way).values())
