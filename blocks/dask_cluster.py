@@ -261,7 +261,8 @@ def _started_within(timeout_s: float, cluster: Any, n_workers: int) -> Iterator[
         running.append(sum(one.status.name == "running" for one in nannies))
         for nanny in nannies:
             if nanny.status.name != "running" and nanny.pid:
-                os.kill(nanny.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(nanny.pid, signal.SIGKILL)
 
     timer = threading.Timer(timeout_s, give_up)
     timer.daemon = True
