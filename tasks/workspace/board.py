@@ -104,7 +104,7 @@ class Board:
     def write(self, client: SyncPrefectClient) -> None:
         """Look once, and write down what changed."""
         runs = live_runs(client)
-        seen = snapshot(runs)
+        seen = snapshot(client, runs)
         shown = Snapshot(seen.jobs, quotas({*seen.quotas, *all_pools(client)}), seen.endpoints, seen.now)
         listed = jobs.list_jobs(facts_of(client, runs, seen), datetime.now(UTC))[:MOST_JOBS]
         self._publish(client, "jobs-now", jobs.rows(listed), "Running and waiting jobs, kept up to date.")
@@ -138,7 +138,7 @@ def main() -> None:
         for number in count():
             try:
                 runs = live_runs(client)
-                for name in start_next(client, snapshot(runs), runs):
+                for name in start_next(client, snapshot(client, runs), runs):
                     print(f"It is the turn of {name}.", flush=True)
                 if number % ROUNDS_A_LIST == 0:
                     board.write(client)

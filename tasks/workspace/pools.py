@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import cast
 
 import httpx
+from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import BlockDocument
 
 from blocks.device_slots import DeviceSlots
 from blocks.endpoint_host import EndpointHost
@@ -42,36 +44,37 @@ def _quota(pool: str) -> Quota:
     return Quota(device_slots(named["site"], named["kind"] == "GPUs") if named else None)
 
 
-def endpoints(sites: Iterable[str]) -> list[Endpoint]:
-    """Endpoints that are switched on, with the workspace that each was started in."""
+def endpoints(client: SyncPrefectClient) -> list[Endpoint]:
+    """Endpoints of all sites that are switched on, with the workspace that each was started in."""
     from tasks.serve.record import list_records
 
-    found = []
-    for site in sites:
-        try:
-            home = cast(EndpointHost, EndpointHost.load(site)).home
-        except (ValueError, RuntimeError):  # a site that serves nothing, or cannot
-            continue
-        found += [
-            Endpoint(one.name, one.workers, (WORKSPACE + one.workspace,))
-            for one in list_records(Path(os.path.expanduser(home)))
-            if one.enabled and one.workspace
-        ]
-    return found
+    homes = sorted({str(one.data.get("home", "")) for one in _documents(client, EndpointHost)})
+    return [
+        Endpoint(one.name, one.workers, (WORKSPACE + one.workspace,))
+        for home in homes
+        for one in list_records(Path(os.path.expanduser(home)))
+        if one.enabled and one.workspace
+    ]
 
 
 def all_pools(client: SyncPrefectClient, site: str = "local") -> list[str]:
     """The pools of a site's devices and of every workspace, whether somebody uses them or not."""
-    slug = Workspace.get_block_type_slug()
+    names = [one.name for one in _documents(client, Workspace) if one.name]
+    devices = [False, True] if device_slots(site, on_gpus=True) else [False]
+    return [
+        *(device_pool(site, on_gpus) for on_gpus in devices),
+        *(WORKSPACE + name.removeprefix(block_name("")) for name in names),
+    ]
+
+
+def _documents(client: SyncPrefectClient, kind: type[Block]) -> list[BlockDocument]:
+    """All blocks of a type."""
     try:
-        documents = client.read_block_documents_by_type(slug, include_secrets=False)
-    except httpx.HTTPStatusError as error:  # no workspace was ever made
+        return client.read_block_documents_by_type(kind.get_block_type_slug(), include_secrets=False)
+    except httpx.HTTPStatusError as error:  # the type is not registered: nobody ever made one
         if error.response.status_code != httpx.codes.NOT_FOUND:
             raise
-        documents = []
-    named = [WORKSPACE + one.name.removeprefix(block_name("")) for one in documents if one.name]
-    devices = [False, True] if device_slots(site, on_gpus=True) else [False]
-    return [*(device_pool(site, on_gpus) for on_gpus in devices), *named]
+        return []
 
 
 def device_pool(site: str, on_gpus: bool) -> str:

@@ -73,11 +73,11 @@ def take_slots(
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(this_flow_run.id))
         mine = _asking(client, run, needs_of(work, site, model, serving), site)
-        slots.require_possible(mine, quotas(mine.ask.pools), endpoints({site}))
+        slots.require_possible(mine, quotas(mine.ask.pools), endpoints(client))
         while True:
             _write(client, mine)
             runs = live_runs(client)
-            seen = snapshot(runs, mine)
+            seen = snapshot(client, runs, mine)
             decided = slots.verdict(mine, seen)
             if decided is Verdict.CLAIM:
                 mine = slots.at(mine, Stage.CLAIMED, attempt)
@@ -126,10 +126,11 @@ def visible_devices(gpus: Sequence[int], environment: Mapping[str, str]) -> str:
     return ",".join(names[gpu] if names else str(gpu) for gpu in gpus)
 
 
-def snapshot(runs: Iterable[FlowRun], mine: Job | None = None) -> Snapshot:
+def snapshot(client: SyncPrefectClient, runs: Iterable[FlowRun], mine: Job | None = None) -> Snapshot:
     """All jobs that have slots or ask for them, and what there is.
 
     Args:
+        client: Prefect.
         runs: Flow runs that live.
         mine: The job that asks, as it was written before they were read.
     """
@@ -138,8 +139,7 @@ def snapshot(runs: Iterable[FlowRun], mine: Job | None = None) -> Snapshot:
     if mine is not None:
         jobs[mine.id] = mine
     pools = {pool for job in jobs.values() for pool in job.ask.pools}
-    sites = {job.ask.site for job in jobs.values()}
-    return Snapshot(tuple(jobs.values()), quotas(pools), endpoints(sites), now)
+    return Snapshot(tuple(jobs.values()), quotas(pools), endpoints(client), now)
 
 
 def job_of(run: FlowRun, now: float) -> Job | None:

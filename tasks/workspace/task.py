@@ -68,7 +68,7 @@ def list_jobs(config: JobsConfig) -> list[jobs.JobLine]:
     ]
     with get_client(sync_client=True) as client:
         runs = live_runs(client)
-        seen = snapshot(runs)  # of all: what a job waits for may be somebody else's
+        seen = snapshot(client, runs)  # of all: what a job waits for may be somebody else's
         wanted = [run for run in runs if set(tags) <= set(run.tags)]
         facts = facts_of(client, wanted, seen)
     listed = jobs.list_jobs(facts, datetime.now(UTC))[: config.limit]

@@ -104,7 +104,7 @@ class Runs:
         return self.make(name, Stage.WAITING, training, paused)
 
     def seen(self) -> slots.Snapshot:
-        return queue.snapshot(run for run in live_runs(self._client) if run.id in self.made)
+        return queue.snapshot(self._client, (run for run in live_runs(self._client) if run.id in self.made))
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_run_whose_label_cannot_be_read_is_started_to_ask_anew(
     waits, unread = runs.waiting("waits", 1), runs.waiting("unread", 1)
     prefect.update_flow_run_labels(unread.id, {queue.LABEL: '{"needs": "of another version"}'})
     every = [run for run in live_runs(prefect) if run.id in runs.made]
-    assert queue.start_next(prefect, queue.snapshot(every), every) == ["unread"]
+    assert queue.start_next(prefect, queue.snapshot(prefect, every), every) == ["unread"]
     assert prefect.read_flow_run(waits.id).state_name == AWAITING_SLOTS
 
 
@@ -215,7 +215,6 @@ def test_a_block_that_holds_nonsense_stops_those_alone_who_use_it(
     with pytest.raises(InvalidSettings, match=f"workspace {site}"):
         load_workspace(site)
     assert pools.quotas([f"site {site} (processors)", f"workspace {site}", TEAM]) == {TEAM: Quota(2, 2)}
-    assert pools.endpoints([site]) == []
     Board().write(prefect)
 
 
@@ -278,7 +277,7 @@ def test_a_running_scheduler_has_as_many_slots_as_somebody_says(deployment: UUID
     assert queue.needs_of(TrainConfig(num_ranks=64, algorithm="mlp"), site).device == "gpu"
 
 
-def test_endpoints_count_where_they_are_switched_on(deployment: UUID) -> None:
+def test_endpoints_count_where_they_are_switched_on(prefect: SyncPrefectClient, deployment: UUID) -> None:
     home = Path(cast(EndpointHost, EndpointHost.load(SITE)).home)
     texts = ("alias", "host", "url", "token_file", "token_sha256", "tracking_uri", "created_at")
     facts = dict.fromkeys(texts, "-")
@@ -291,8 +290,8 @@ def test_endpoints_count_where_they_are_switched_on(deployment: UUID) -> None:
         place.record_file.parent.mkdir(parents=True)
         record = EndpointRecord.model_validate({"name": name, "model": name, "port": 1, **facts, **more})
         place.record_file.write_text(record.model_dump_json())
-    assert pools.endpoints([SITE, "no such site"]) == [Endpoint("on", 2, (TEAM,))]
-    rows = slot_rows(slots.Snapshot((), {TEAM: Quota(2, 3)}, pools.endpoints([SITE])))
+    assert pools.endpoints(prefect) == [Endpoint("on", 2, (TEAM,))]
+    rows = slot_rows(slots.Snapshot((), {TEAM: Quota(2, 3)}, queue.snapshot(prefect, []).endpoints))
     assert [(row["for"], row["used"], row["total"], row["by"]) for row in rows] == [
         ("training", "0", "2", ""), ("serving", "2", "3", "endpoint on has 2"),
     ]  # fmt: skip
