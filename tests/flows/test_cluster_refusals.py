@@ -25,7 +25,7 @@ from tasks.train.config import TrainConfig
 from tasks.train.ranks.site import require_ranks
 from tasks.train.resources import ALL_THERE_IS, Resources, host
 from tasks.train.site import site_faults
-from tests.helpers.dask_scheduler import dask_scheduler
+from tests.helpers.dask_clusters import DaskProcesses
 from tests.helpers.trained import iris_dataset
 
 SITE = "cluster-refusals"
@@ -97,8 +97,8 @@ def test_more_gpu_workers_than_gpus() -> None:
 
 def test_what_the_workers_of_a_running_scheduler_have(tmp_path: Path) -> None:
     options = ("--nthreads=1", "--memory-limit=512MiB")
-    with dask_scheduler(tmp_path, 2, options=options) as address:
-        DaskCluster(address=address).save(SITE, overwrite=True)
+    with DaskProcesses(tmp_path, 2, options=options) as dask:
+        DaskCluster(address=dask.address).save(SITE, overwrite=True)
         ask = TrainConfig(algorithm="mlp", num_ranks=5)
         with refused(r"5 workers are asked for, and the cluster at .* has 2 after 3 s.*at most 2"):
             require_ranks(ask, SITE, ALL_THERE_IS, host())

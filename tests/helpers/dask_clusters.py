@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from distributed import Client, LocalCluster
 from tests.helpers.serving_stack import wait_until
 
 ROOT = Path(__file__).parents[2]
-_ON_LOOPBACK = ("--host=127.0.0.1", "--dashboard-address=127.0.0.1:0")
 
 
 @contextmanager
@@ -40,29 +39,40 @@ class DaskProcesses:
         folder: For the scheduler's address and the logs.
         workers: How many are started at once.
         nanny: Whether workers have one that starts them again.
+        host: The loopback address, as Dask writes it.
+        options: More for each worker, as `--name=value`; the scheduler has those of TLS and the protocol too.
     """
 
-    def __init__(self, folder: Path, workers: int = 2, *, nanny: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int = 2,
+        *,
+        nanny: bool = False,
+        host: str = "127.0.0.1",
+        options: Sequence[str] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.nanny = folder, nanny
+        self.folder, self.nanny, self.host, self.options = folder, nanny, host, options
         self.workers: list[subprocess.Popen[bytes]] = []
         file = folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", f"--scheduler-file={file}", "--port=0")
+        both = [one for one in options if one.startswith(("--tls-", "--protocol"))]
+        self.scheduler = self._start("scheduler", f"--scheduler-file={file}", "--port=0", *both)
         try:
             # The file is written in place: it may be there before its content is.
             self.address: str = wait_until(lambda: _address(file))
             for _ in range(workers):
                 self.add_worker()
-            with self.client() as client:
-                client.wait_for_workers(workers, timeout=120)
+            logs = [folder / f"worker-{number}.log" for number in range(workers)]
+            wait_until(lambda: all("Registered to" in log.read_text() for log in logs), 120)
         except BaseException:
             self.close()
             raise
 
     def add_worker(self, root: Path = ROOT) -> subprocess.Popen[bytes]:
         """Start one more worker, with the project's code of a folder."""
-        nanny = "--nanny" if self.nanny else "--no-nanny"
-        worker = self._start("worker", self.address, nanny, "--nthreads=1", "--memory-limit=0", root=root)
+        usual = ("--nanny" if self.nanny else "--no-nanny", "--nthreads=1", "--memory-limit=0")
+        worker = self._start("worker", self.address, *usual, *self.options, root=root)
         self.workers.append(worker)
         return worker
 
@@ -97,9 +107,10 @@ class DaskProcesses:
 
     def _start(self, what: str, *arguments: str, root: Path = ROOT) -> subprocess.Popen[bytes]:
         number = len(self.workers)
+        where = (f"--host={self.host}", "--dashboard-address=127.0.0.1:0")
         with (self.folder / f"{what}-{number}.log").open("wb") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments, *_ON_LOOPBACK],
+                [sys.executable, "-m", f"distributed.cli.dask_{what}", *arguments, *where],
                 cwd=root,
                 stdout=log,
                 stderr=log,

@@ -18,7 +18,8 @@ from blocks.dask_cluster import DaskCluster, limit_bytes
 from tasks.train.ranks import launcher
 from tasks.train.ranks.gang import Gang, launch
 from tests.helpers import on_ranks
-from tests.helpers.dask_scheduler import certificate_files, dask_scheduler
+from tests.helpers.certificates import certificate_files
+from tests.helpers.dask_clusters import DaskProcesses
 from tests.helpers.serving_stack import wait_until
 
 REFUSED = [
@@ -146,8 +147,8 @@ def test_a_cluster_that_fails_while_it_is_made_leaves_nothing() -> None:
 
 
 def test_a_running_scheduler_is_waited_for_until_its_workers_are_there(tmp_path: Path) -> None:
-    with dask_scheduler(tmp_path, 1) as address:
-        block = DaskCluster(address=address, connect_timeout_s=2)
+    with DaskProcesses(tmp_path, 1) as dask:
+        block = DaskCluster(address=dask.address, connect_timeout_s=2)
         with block.client() as client:
             assert client.submit(sum, [1, 2]).result(10) == 3
         began = time.monotonic()
@@ -166,9 +167,9 @@ def test_a_scheduler_with_tls_is_reached_with_its_files_alone(tmp_path: Path) ->
         f"--tls-cert={files['tls_client_cert']}",
         f"--tls-key={files['tls_client_key']}",
     ]
-    with dask_scheduler(tmp_path, 2, options=options) as address:
-        assert address.startswith("tls://")
-        reach = partial(DaskCluster, address=address, connect_timeout_s=3)
+    with DaskProcesses(tmp_path, 2, options=options) as dask:
+        assert dask.address.startswith("tls://")
+        reach = partial(DaskCluster, address=dask.address, connect_timeout_s=3)
         with reach(**files).rank_client(2, 0) as client:
             assert client.submit(sum, [1, 2]).result(10) == 3
             for name in ("torch", "horovod"):
@@ -185,7 +186,7 @@ def test_a_scheduler_with_tls_is_reached_with_its_files_alone(tmp_path: Path) ->
                 pass
         with pytest.raises(FileNotFoundError, match=r"away\.pem"):
             reach(**{**files, "tls_client_key": str(tmp_path / "away.pem")}).client().__enter__()
-        plain = address.replace("tls://", "tcp://")
+        plain = dask.address.replace("tls://", "tcp://")
         with pytest.raises(OSError), DaskCluster(address=plain, connect_timeout_s=2).client():  # noqa: PT011
             pass
 
@@ -193,9 +194,9 @@ def test_a_scheduler_with_tls_is_reached_with_its_files_alone(tmp_path: Path) ->
 def test_a_scheduler_is_reached_by_its_ipv6_address(tmp_path: Path) -> None:
     if not any(one.address == "::1" for all_of in psutil.net_if_addrs().values() for one in all_of):
         pytest.skip("this host has no IPv6 loopback address")
-    with dask_scheduler(tmp_path, 2, host="[::1]") as address:
-        assert address.startswith("tcp://[::1]:")
-        with DaskCluster(address=address).rank_client(2, 0) as client:
+    with DaskProcesses(tmp_path, 2, host="[::1]") as dask:
+        assert dask.address.startswith("tcp://[::1]:")
+        with DaskCluster(address=dask.address).rank_client(2, 0) as client:
             for name in ("torch", "horovod"):
                 met = launch(on_ranks.meet, Gang(2, launcher.get(name), threads=1), client)
                 assert met["mean"] == 0.5, name
