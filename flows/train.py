@@ -25,8 +25,9 @@ def train_model(
         training: The algorithm or own code, and its hyperparameters.
         site: Which set of blocks to run on.
     """
-    take_slots(training, site)
     found = data_stage.find_dataset(dataset, site)
+    train_stage.require_trainable(found, training, site)
+    take_slots(training, site)
     run = train_stage.train_model(found, training, site)
     report_stage.report_training(run, site)
     if run.model_uri:

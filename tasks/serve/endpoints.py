@@ -188,7 +188,7 @@ def _ensure_record(place: EndpointPlace, model: str, config: ServeConfig, host: 
             max_queue=config.max_queue,
             max_instances=config.max_instances,
             max_body_mib=config.max_body_mib,
-            workspace=host.workspace,
+            workspace=(before.workspace if before else "") or host.workspace,
             created_at=before.created_at if before else now(),
             curl=before.curl if before else "",
         )

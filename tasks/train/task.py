@@ -135,6 +135,19 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
         return run
 
 
+def require_trainable(ref: DatasetRef, config: TrainConfig, site: str) -> None:
+    """Refuse what can be told in seconds, before the training waits for its slots.
+
+    Raises:
+        TrainyardError: Tells all that is wrong at once.
+    """
+    _, _, faults = looked_up(config, site)
+    if config.own_code is None:
+        with noted(faults):
+            config.resolve(ref.problem, ref.rows)
+    raise_all(faults)
+
+
 def _checked(
     ref: DatasetRef, config: TrainConfig, store: DatasetStore, site: str
 ) -> tuple[Resources, Start | None, Trainer | None]:

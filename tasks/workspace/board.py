@@ -43,6 +43,7 @@ def facts_of(client: SyncPrefectClient, runs: Sequence[FlowRun], seen: Snapshot)
         seen: All that have slots or wait for them.
     """
     asking = {job.id: job for job in seen.jobs}
+    places = {job.id: place for place, job in enumerate(seen.queue, start=1)}
     names = flow_names(client, runs)
     facts = []
     for run in runs:
@@ -59,6 +60,7 @@ def facts_of(client: SyncPrefectClient, runs: Sequence[FlowRun], seen: Snapshot)
                 created=run.created or datetime.now(UTC),
                 due=run.next_scheduled_start_time or run.expected_start_time,
                 started=run.start_time,
+                place=places.get(str(run.id)),
                 devices=slots.devices(job.ask.needs) if job is not None else "",
                 waits_for=slots.words(job, seen) if waits and job is not None else "",
             )
@@ -71,11 +73,12 @@ def slot_rows(seen: Snapshot) -> list[dict[str, str]]:
     lines = []
     for pool, quota in sorted(seen.quotas.items()):
         totals = {"training": quota.training, "serving": quota.serving}
-        taken = dict(zip(totals, slots.used(pool, seen.holders, seen.endpoints), strict=True))
+        holders = [*seen.holders, *seen.claimants]
+        taken = dict(zip(totals, slots.used(pool, holders, seen.endpoints), strict=True))
         for kind, total in totals.items():
             if total is None:
                 continue
-            waiting = sum(pool in job.ask.pools for job in seen.queue)
+            waiting = sum(pool in job.ask.pools and bool(getattr(job.ask.needs, kind)) for job in seen.queue)
             lines.append(
                 {
                     "of": pool,

@@ -13,6 +13,8 @@ AWAITING_SLOTS = "AwaitingSlots"
 
 WAITS = {
     "Pending": "its process to start",
+    "Submitting": "its process to start",
+    "Resuming": "a worker",
     "Late": "a worker, or a free place in its work queue",
     "AwaitingConcurrencySlot": "a free slot of its deployment or quota",
     "AwaitingRetry": "its next try",
@@ -28,6 +30,7 @@ class RunFacts:
     """What the orchestrator knows of a flow run.
 
     Attributes:
+        place: Its number among those that wait for slots.
         devices: The slots that it has or needs, such as `2 GPUs`.
         waits_for: What it waits for, where that is more than its state says.
     """
@@ -41,6 +44,7 @@ class RunFacts:
     created: datetime
     due: datetime | None
     started: datetime | None
+    place: int | None = None
     devices: str = ""
     waits_for: str = ""
 
@@ -67,13 +71,14 @@ def list_jobs(runs: Sequence[RunFacts], now: datetime) -> list[JobLine]:
     Runs that a schedule has planned for later are left out: they wait for nothing but the clock.
     """
     due = [run for run in runs if run.state != "Scheduled" or run.due is None or run.due <= now]
-    due.sort(key=lambda run: (not _under_way(run), run.started or run.due or run.created))
+    due.sort(key=lambda run: (not _under_way(run), run.place or 0, run.started or run.due or run.created))
     return [_job(run, now) for run in due]
 
 
 def _under_way(run: RunFacts) -> bool:
     """Whether it runs; one that waits for slots had a process before, to ask for them."""
-    return run.started is not None and run.state != AWAITING_SLOTS
+    before_its_start = ("Pending", "Submitting", "Resuming", AWAITING_SLOTS)
+    return run.started is not None and run.state not in before_its_start
 
 
 def rows(jobs: Sequence[JobLine]) -> list[Mapping[str, str]]:

@@ -17,13 +17,13 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.exceptions import Pause
+from prefect.exceptions import Abort, Pause
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from prefect.runtime import flow_run as this_flow_run
 from pydantic import ValidationError
 
-from tasks.errors import TrainyardError, Unavailable
+from tasks.errors import InvalidSettings, TrainyardError
 from tasks.refs import USER_TAG, WORKSPACE_TAG, tagged
 from tasks.settings import Settings
 from tasks.sweep.config import SweepConfig
@@ -35,12 +35,16 @@ from tasks.workspace.jobs import AWAITING_SLOTS
 from tasks.workspace.live import live_runs
 from tasks.workspace.pools import WORKSPACE, device_block, device_pool, device_slots, endpoints, quotas
 from tasks.workspace.slots import Ask, Job, Needs, Snapshot, Stage, Verdict
+from tasks.workspace.stored import load_workspace
 
 if TYPE_CHECKING:
     from tasks.serve.config import ServeConfig
 
 LABEL = "trainyard.slots"
 ASK_AGAIN_S = 0.25
+ERROR_S = 2.0
+PATIENCE_S = 600.0
+"""How long a server that does not answer is asked again; its client waits between its tries."""
 COMING_S = 120.0
 """A run that is about to start keeps its place for so long: where no worker takes it up, others go first."""
 
@@ -69,15 +73,22 @@ def take_slots(
     """
     if deployment.id is None or this_flow_run.id is None:
         return
-    attempt = int(this_flow_run.run_count)
+    attempt, began = int(this_flow_run.run_count), time.monotonic()
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(this_flow_run.id))
         mine = _asking(client, run, needs_of(work, site, model, serving), site)
         slots.require_possible(mine, quotas(mine.ask.pools), endpoints(client))
         while True:
-            _write(client, mine)
-            runs = live_runs(client)
-            seen = snapshot(client, runs, mine)
+            try:
+                _write(client, mine)
+                runs = live_runs(client)
+                seen = snapshot(client, runs, mine)
+            except httpx.HTTPError as error:  # a claim that was written stands, and keeps others waiting
+                if time.monotonic() - began > PATIENCE_S:
+                    raise
+                get_run_logger().warning("Prefect did not answer, and is asked again: %s", error)
+                time.sleep(ERROR_S)
+                continue
             decided = slots.verdict(mine, seen)
             if decided is Verdict.CLAIM:
                 mine = slots.at(mine, Stage.CLAIMED, attempt)
@@ -160,20 +171,18 @@ def job_of(run: FlowRun, now: float) -> Job | None:
 
 
 def start_next(client: SyncPrefectClient, seen: Snapshot, runs: Iterable[FlowRun]) -> list[str]:
-    """Start waiting runs whose turn it is, and those that can only be refused; returns their names.
+    """Start waiting runs whose turn it is; returns their names.
 
     One whose label cannot be read is started too, to ask anew: nobody else would.
     Safe to call by several at once: Prefect resumes a paused run once.
     """
     waiting = {str(run.id): run for run in runs if run.state is not None and run.state.name == AWAITING_SLOTS}
-    turns = [job.id for job in (*slots.admitted(seen), *slots.hopeless(seen))]
+    turns = [job.id for job in slots.admitted(seen)]
     unread = waiting.keys() - {job.id for job in seen.jobs}
     started = []
     for identity in (*turns, *sorted(unread)):
         if identity in waiting:
-            with suppress(
-                httpx.HTTPStatusError
-            ):  # deleted meanwhile; none keeps those after it from starting
+            with suppress(httpx.HTTPStatusError):  # deleted meanwhile: the others are started all the same
                 if client.resume_flow_run(UUID(identity)).status is SetStateStatus.ACCEPT:
                     started.append(waiting[identity].name)
     return started
@@ -184,7 +193,7 @@ def _asking(client: SyncPrefectClient, run: FlowRun, needs: Needs, site: str) ->
     before = None
     with suppress(ValidationError):
         before = Ask.model_validate_json(str(run.labels.get(LABEL)))
-    workspace = tagged(run.tags, WORKSPACE_TAG)
+    workspace = workspace_of(run)
     devices = [device_pool(site, needs.device == "gpu")] if needs.training else []
     ask = Ask(
         needs=needs,
@@ -194,6 +203,24 @@ def _asking(client: SyncPrefectClient, run: FlowRun, needs: Needs, site: str) ->
         site=site,
     )
     return Job(str(run.id), run.name, tagged(run.tags, USER_TAG), ask)
+
+
+def workspace_of(run: FlowRun) -> str:
+    """Name of the workspace that a flow run is of; empty where it is of none.
+
+    Raises:
+        InvalidSettings: It is tagged with two.
+        NotFound: There is none of that name.
+    """
+    names = sorted({tag.removeprefix(WORKSPACE_TAG) for tag in run.tags if tag.startswith(WORKSPACE_TAG)})
+    if len(names) > 1:
+        raise InvalidSettings(
+            f"The run is tagged with {len(names)} workspaces: {', '.join(names)}",
+            allowed=f"one tag {WORKSPACE_TAG}NAME, or none",
+        )
+    for name in names:
+        load_workspace(name)
+    return names[0] if names else ""
 
 
 def _priority(client: SyncPrefectClient, run: FlowRun) -> int:
@@ -212,15 +239,13 @@ def _pause(client: SyncPrefectClient, run: FlowRun, message: str) -> None:
 
     Raises:
         Pause: Always, where the run may wait.
-        Unavailable: It may not: it is being cancelled.
+        Abort: It may not: it is being cancelled, and that is how it ends.
     """
     details = StateDetails(pause_reschedule=True, pause_key=uuid4().hex)
     state = State(type=StateType.PAUSED, name=AWAITING_SLOTS, message=message, state_details=details)
     answer = client.set_flow_run_state(run.id, state)
     if answer.status is not SetStateStatus.ACCEPT and not _was_paused(client, run, details):
-        raise Unavailable(
-            f"the run could not wait for its slots: {answer.details}", where=f"flow run {run.name}"
-        )
+        raise Abort(f"The run was ended before it could wait for its slots: {answer.details}")
     get_run_logger().info("%s", message)
     raise Pause(state=state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.errors import InvalidSettings, NotAllowed
+from tasks.refs import LOCAL_USER
 from tasks.workspace.config import WorkspaceConfig
 
 
@@ -28,6 +29,21 @@ def require_may_stop(job_user: str, job_workspace: WorkspaceConfig | None, user:
         allowed=" or ".join(people),
         mend="ask one of them to stop it",
     )
+
+
+def require_may_change(before: WorkspaceConfig, user: str) -> None:
+    """Check that `user` may change a workspace: its manager, or the operator, who has no tag.
+
+    Raises:
+        NotAllowed: Somebody else manages it.
+    """
+    if user not in (before.manager, LOCAL_USER):
+        raise NotAllowed(
+            f"The user {user} may not change this workspace",
+            where=f"workspace {before.name}",
+            allowed=before.manager,
+            mend="ask the manager to change it",
+        )
 
 
 def require_same_problem(before: WorkspaceConfig, after: WorkspaceConfig) -> None:

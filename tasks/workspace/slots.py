@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.errors import Unavailable
 
 OVERTAKEN_S = 3600.0
-"""A job that has waited for so long is not overtaken any more by smaller ones that would fit."""
+"""A job that has waited for so long is not overtaken any more, by smaller ones or more urgent ones."""
 
 
 class Needs(BaseModel):
@@ -182,11 +182,13 @@ def admitted(seen: Snapshot) -> list[Job]:
     taken = [*seen.holders, *seen.claimants]
     closed: set[str] = set()
     start = []
-    for job in seen.queue:
+    # The oldest come first, whatever their priority: or newcomers would go past a large job for ever.
+    waited_long = [job for job in seen.queue if seen.now - job.ask.since > OVERTAKEN_S]
+    for job in (*waited_long, *(job for job in seen.queue if job not in waited_long)):
         if not closed & set(job.ask.pools) and _fits(job, taken, seen):
             start.append(job)
             taken.append(job)
-        elif seen.now - job.ask.since > OVERTAKEN_S:
+        elif job in waited_long:
             closed |= set(job.ask.pools)
     return start
 
@@ -242,12 +244,14 @@ def require_possible(job: Job, quotas: Mapping[str, Quota], endpoints: Sequence[
     Raises:
         Unavailable: It needs more than there are, in numbers.
     """
+    needs = {"training": job.ask.needs.training, "serving": sum(job.ask.needs.serving.values())}
     lacking = _never(job, quotas, endpoints)
     if lacking:
         raise Unavailable(
             "; ".join(
-                f"{_slots(needs, kind)} {'are' if needs > 1 else 'is'} needed, and {pool} has {total}"
-                for pool, kind, needs, _, total in lacking
+                f"{_slots(needs[kind], kind)} {'is' if needs[kind] == 1 else 'are'} needed, and "
+                f"{pool} has {total}"
+                for pool, kind, _, _, total in lacking
             ),
             where="num_ranks, max_parallel or workers of the endpoint",
             allowed="; ".join(
@@ -256,11 +260,6 @@ def require_possible(job: Job, quotas: Mapping[str, Quota], endpoints: Sequence[
             mend="ask for fewer, or have more: the flow apply-workspace sets those of a workspace, the block "
             "Device Slots those of a site",
         )
-
-
-def hopeless(seen: Snapshot) -> list[Job]:
-    """Waiting jobs that need more than there are in all, since a quota was lowered meanwhile."""
-    return [job for job in seen.queue if _never(job, seen.quotas, seen.endpoints)]
 
 
 def _never(
@@ -289,7 +288,7 @@ def words(job: Job, seen: Snapshot) -> str:
 
 def holders_in_words(pool: str, kind: str, seen: Snapshot) -> str:
     """Who has the slots of a pool, such as `train digits of ada has 2`."""
-    return _who(pool, kind, seen.holders, seen.endpoints)
+    return _who(pool, kind, [*seen.holders, *seen.claimants], seen.endpoints)
 
 
 def _who(pool: str, kind: str, holders: Sequence[Job], endpoints: Sequence[Endpoint]) -> str:
@@ -299,7 +298,8 @@ def _who(pool: str, kind: str, holders: Sequence[Job], endpoints: Sequence[Endpo
         if pool in job.ask.pools:
             needs = job.ask.needs
             share = needs.training if kind == "training" else sum(needs.serving.values())
-            shares[job.name + (f" of {job.user}" if job.user else "")] = share
+            who = job.name + (f" of {job.user}" if job.user else "")
+            shares[who] = shares.get(who, 0) + share
     if kind == "serving":
         started = {name for job in holders for name in job.ask.needs.serving}
         shares |= {

@@ -17,6 +17,7 @@ from prefect.logging import get_run_logger
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from blocks.workspace import Workspace
+from tasks.data.task import asking_user
 from tasks.errors import InvalidSettings, NotFound, Unavailable
 from tasks.refs import USER_TAG, WORKSPACE_TAG, tagged
 from tasks.workspace import jobs, rules
@@ -43,9 +44,15 @@ def apply_workspace(config: WorkspaceConfig, site: str = "local", pool: str = WO
 
     Returns:
         What stands now.
+
+    Raises:
+        NotAllowed: Somebody else manages it.
+        InvalidSettings: Its problem would change.
     """
     try:
-        rules.require_same_problem(load_workspace(config.name), config)
+        before = load_workspace(config.name)
+        rules.require_may_change(before, asking_user())
+        rules.require_same_problem(before, config)
     except NotFound:
         get_run_logger().info("Workspace %s is new.", config.name)
     wanted = plan(config)

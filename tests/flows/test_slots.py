@@ -16,14 +16,14 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType
-from prefect.exceptions import Pause
+from prefect.exceptions import Abort, Pause
 from prefect.logging import disable_run_logger
 
 from blocks.dask_cluster import DaskCluster
 from blocks.device_slots import DeviceSlots
 from blocks.endpoint_host import EndpointHost
 from blocks.workspace import Workspace
-from tasks.errors import InvalidSettings, Unavailable
+from tasks.errors import InvalidSettings, NotFound
 from tasks.refs import Problem
 from tasks.serve.config import ServeConfig
 from tasks.serve.record import EndpointPlace, EndpointRecord
@@ -192,7 +192,7 @@ def test_a_run_is_paused_once_where_its_request_was_sent_twice(
         queue._pause(prefect, run, "waits")
     monkeypatch.undo()
     assert prefect.read_flow_run(run.id).state_name == AWAITING_SLOTS
-    with pytest.raises(Unavailable, match="could not wait"):
+    with pytest.raises(Abort, match="could not wait"):
         queue._pause(prefect, run, "waits")  # it does not run
 
 
@@ -295,6 +295,16 @@ def test_endpoints_count_where_they_are_switched_on(prefect: SyncPrefectClient, 
     assert [(row["for"], row["used"], row["total"], row["by"]) for row in rows] == [
         ("training", "0", "2", ""), ("serving", "2", "3", "endpoint on has 2"),
     ]  # fmt: skip
+
+
+def test_a_run_is_of_one_workspace_that_exists(prefect: SyncPrefectClient, runs: Runs) -> None:
+    run = runs.make("mine", Stage.WAITING)
+    assert queue.workspace_of(run) == "slots-team"
+    with pytest.raises(InvalidSettings, match="2 workspaces: slots-team, speech"):
+        queue.workspace_of(run.model_copy(update={"tags": [*run.tags, "workspace:speech"]}))
+    with pytest.raises(NotFound, match="no workspace speech"):
+        queue.workspace_of(run.model_copy(update={"tags": ["workspace:speech"]}))
+    assert queue.workspace_of(run.model_copy(update={"tags": ["user:ada"]})) == ""
 
 
 def test_a_run_that_no_deployment_started_takes_none(deployment: UUID) -> None:

@@ -40,8 +40,9 @@ class _OnRank:
         failed = failure(ending, program.limits, list(lines))
         if failed is not None:
             number = rank.place.rank
+            where = failed.where.replace("output.log", _log_name(number))
             raise type(failed)(
-                failed.what, where=f"rank {number}; {failed.where}", allowed=failed.allowed, mend=failed.mend
+                failed.what, where=f"rank {number}; {where}", allowed=failed.allowed, mend=failed.mend
             )
         return ending
 
@@ -91,8 +92,12 @@ def _of_rank(program: Program, rank: Rank) -> Program:
         return mine
     return replace(
         mine,
-        log=program.log.with_name(f"output-rank-{number}.log"),
+        log=program.log.with_name(_log_name(number)),
         scratch=program.scratch.with_name(f"keeper-rank-{number}"),
         remove=[],
         written_to=[],
     )
+
+
+def _log_name(rank: int) -> str:
+    return f"output-rank-{rank}.log" if rank else "output.log"

@@ -110,6 +110,9 @@ def test_a_job_that_has_waited_long_is_not_overtaken_for_ever() -> None:
     assert names(slots.admitted(seen(held, large, small, now=3_500.0))) == ["small"]
     later = seen(held, large, small, elsewhere, now=slots.OVERTAKEN_S + 1)
     assert names(slots.admitted(later)) == ["elsewhere"]
+    urgent = job("urgent", 1, priority=1, since=3_000.0)
+    assert names(slots.admitted(seen(held, large, urgent, now=3_500.0))) == ["urgent"]
+    assert names(slots.admitted(seen(held, large, urgent, now=slots.OVERTAKEN_S + 1))) == []
 
 
 def test_of_two_claims_that_do_not_fit_the_later_steps_back() -> None:
@@ -164,10 +167,13 @@ def test_more_than_there_are_is_refused_in_numbers() -> None:
     slots.require_possible(job("mine", 300), {VISION: Quota()})
 
 
-def test_a_quota_that_is_lowered_leaves_jobs_without_hope() -> None:
-    held, large, small = job("held", 1, stage=Stage.HELD), job("large", 3), job("small", 2)
-    assert names(slots.hopeless(seen(held, large, small, total=3))) == []
-    assert names(slots.hopeless(seen(held, large, small, total=2))) == ["large"]
+def test_a_quota_that_is_lowered_lets_jobs_wait_until_it_is_raised() -> None:
+    large = job("large", 3)
+    assert verdict(large, seen(large, total=2)) is Verdict.WAIT
+    assert slots.words(large, seen(large, total=2)).startswith(
+        "Waits for 3 training slots of workspace vision: 2 of 2 free"
+    )
+    assert verdict(large, seen(large, total=3)) is Verdict.CLAIM
 
 
 def test_a_waiting_job_says_what_for_who_has_it_and_its_place() -> None:

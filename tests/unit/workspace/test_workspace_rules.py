@@ -28,6 +28,13 @@ def test_a_job_is_stopped_by_its_user_or_the_manager() -> None:
         rules.require_may_stop("bob", None, "ada")
 
 
+def test_a_workspace_is_changed_by_its_manager() -> None:
+    rules.require_may_change(_workspace(), "ada")
+    rules.require_may_change(_workspace(), "local")  # who comes without a name
+    with pytest.raises(NotAllowed, match="bob may not change"):
+        rules.require_may_change(_workspace(), "bob")
+
+
 def test_the_problem_is_fixed() -> None:
     before = _workspace()
     rules.require_same_problem(before, _workspace(goal="better"))
