@@ -192,7 +192,7 @@ def test_a_run_is_paused_once_where_its_request_was_sent_twice(
         queue._pause(prefect, run, "waits")
     monkeypatch.undo()
     assert prefect.read_flow_run(run.id).state_name == AWAITING_SLOTS
-    with pytest.raises(Abort, match="could not wait"):
+    with pytest.raises(Abort, match="before it could wait"):
         queue._pause(prefect, run, "waits")  # it does not run
 
 
