@@ -58,7 +58,8 @@ def asked(values: np.ndarray, seed: int, points: int | None, sent: list[int]) ->
 def test_quantiles_are_those_of_numpy(values: list[float], seed: int, points: int) -> None:
     array = np.array(values)
     found = quantiles(asked(array, seed, points, []), ["x"], SHARES)["x"]
-    np.testing.assert_allclose(found, np.quantile(array, SHARES), rtol=1e-12)
+    # Below the normal numbers there is nothing halfway between two, and either of them is right.
+    np.testing.assert_allclose(found, np.quantile(array, SHARES), rtol=1e-12, atol=np.finfo(float).tiny)
 
 
 def test_few_values_are_sent_for_the_quantiles_of_many() -> None:
