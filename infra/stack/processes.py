@@ -47,7 +47,7 @@ def flow_runs(stack_id: str) -> dict[str, list[int]]:
 def own_line() -> set[int]:
     """This process and its ancestors: never to be ended by ourselves."""
     line, pid = set(), os.getpid()
-    while pid > 1 and pid not in line:
+    while pid > 0 and pid not in line:
         line.add(pid)
         try:
             pid = psutil.Process(pid).ppid()
