@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 _PROGRAMS = Path(sys.executable).parent
 
 STARTERS = {
-    "torch": [str(_PROGRAMS / "torchrun"), "--standalone", "--nproc-per-node", "2"],
+    "torch": [str(_PROGRAMS / "torchrun"), "--nproc-per-node", "2", "--master-addr", "127.0.0.1"],
     "horovod": [
         str(_PROGRAMS / "horovodrun"), "-np", "2", "-H", "localhost:2", "--gloo", sys.executable,
     ],
