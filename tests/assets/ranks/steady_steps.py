@@ -58,6 +58,7 @@ def main(library: str, outcome: str, steps: int) -> None:
     if library == "horovod":
         hvd.shutdown()
     else:
+        del network  # first: with the last hold on the group it may wait for ever (pytorch issue 56297)
         torch.distributed.destroy_process_group()
 
 
