@@ -242,6 +242,7 @@ class DaskCluster(Block):
                     memory_limit=shared if self.memory_limit == "auto" else self.memory_limit,
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",  # None would still take port 8787
+                    scheduler_sync_interval="10s",
                     **options,
                 )
             with Client(cluster) as client:
@@ -319,9 +320,9 @@ async def _greet(address: str, timeout_s: float, security: Security | None) -> N
 
 _QUIET: dict[str, Any] = {
     "distributed.worker.profile.enabled": False,
-    "distributed.worker.memory.monitor-interval": "1s",
-    "distributed.admin.tick.interval": "1s",
-    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.worker.memory.monitor-interval": "5s",
+    "distributed.admin.tick.interval": "2s",
+    "distributed.admin.system-monitor.interval": "10s",
     "distributed.admin.system-monitor.gil.enabled": False,
     "distributed.scheduler.active-memory-manager.start": False,
 }

@@ -115,7 +115,7 @@ class Launch(Protocol):
             function: Called on each rank.
             told: Called with what rank 0 tells.
             should_stop: Asked now and then; True asks the ranks to end.
-            every_round: Called several times a second while they run.
+            every_round: Called every second or two while they run.
             joined: Whether the ranks are joined before it is called.
 
         Returns:

@@ -16,7 +16,8 @@ from typing import Any
 
 from tasks.parent_death import die_with_parent
 from tasks.train.loop.callbacks.resize import Resized
-from tasks.train.ranks.host import ALIVE, LEASE_S, OUTCOME, RESULT
+from tasks.train.ranks.host import ALIVE, LEASE_S
+from tasks.train.ranks.process import OUTCOME, RESULT
 from tasks.train.ranks.rank import Channel, Rank, Wishes
 
 BEAT_S = 1.0

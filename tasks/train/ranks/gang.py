@@ -18,6 +18,7 @@ from tasks.train.ranks import host
 from tasks.train.ranks.claims import POLL_S, Claims
 from tasks.train.ranks.launcher import Launcher, Place
 from tasks.train.ranks.numbers import require_possible
+from tasks.train.ranks.process import Share
 from tasks.train.ranks.rank import Rank
 from tasks.train.ranks.running import RankLost, Running
 from tasks.train.ranks.workers import Workers
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SURVEY_S = 2.0
+LOOKS_SHARE = 0.05
+LONGEST_PAUSE_S = 2.0
 STOP_GRACE_S = 600.0
 """How long ranks that are asked to end may take: as long as a validation pass that is under way."""
 STEADY_S = 60.0
@@ -66,7 +69,7 @@ class Followed:
         told: Called with what rank 0 tells.
         should_stop: Asked now and then; True asks the ranks to end.
         log: Called with a sentence, such as that a rank was lost.
-        every_round: Called several times a second while the ranks run.
+        every_round: Called every now and then while the ranks run: see `_pause_s`.
     """
 
     told: Callable[[Any], None] = lambda _: None
@@ -155,11 +158,11 @@ def _run(
         for place, environment in zip(running.places, environments, strict=True):
             variables = {**environment, **_around(place, running.places, gang)}
             content = cloudpickle.dumps((function, launcher, place, variables))
-            given[place.worker] = (running.job, content, variables)
+            given[place.worker] = (running.job, content, variables, _share(place, gang))
         for place, answer in zip(running.places, workers.call(host.start, given).values(), strict=True):
             if isinstance(answer, Exception):
                 raise RankLost(f"rank {place.rank} did not start on {place.worker}: {answer}")
-        looked_at = time.monotonic()
+        began = looked_at = time.monotonic()
         while True:
             followed.every_round()
             asked = [p.worker for p in running.places if p.rank not in running.ended]
@@ -174,7 +177,21 @@ def _run(
                 kind, size = done
                 return kind, _result(workers, running, size) if kind == "result" else None
             _ask_to_stop(running, followed)
-            time.sleep(POLL_S)
+            time.sleep(_pause_s(time.monotonic() - began))
+
+
+def _pause_s(ran_s: float) -> float:
+    """Time until ranks that ran for so long are looked at again.
+
+    Each look takes its time from ranks that have the host's processors, and all wait for the one that lost.
+    """
+    return min(LONGEST_PAUSE_S, max(POLL_S, LOOKS_SHARE * ran_s))
+
+
+def _share(place: Place, gang: Gang) -> Share | None:
+    if gang.threads is None or place.gpus:
+        return None
+    return Share(place.local_rank, place.local_size, gang.threads)
 
 
 def _result(workers: Workers, running: Running, size: int) -> Any:

@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
+
+from tasks.train.ranks.process import RankProcess, Share
 
 LEASE_S = 90.0
 """How long a claim holds without a call: longer than a driver is busy with what a rank told it."""
-WATCH_S = 2.0
+WATCH_S = 4.0
 """Time between two looks at whether the driver is still there."""
 PART_BYTES = 16 * 2**20
-ROOT = Path(__file__).parents[3]
-OUTCOME, RESULT = "outcome.pickle", "result.pickle"
 ALIVE = "alive"
 """The word that tells a rank with each call that there is a driver."""
-_TAIL_BYTES = 20_000
-_KILLED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,29 +48,12 @@ class Polled:
 
 
 @dataclass
-class _Process:
-    """The process of a rank.
-
-    Attributes:
-        hearing: Takes in what it says, until it ends.
-        folder: Its output and its result.
-    """
-
-    process: subprocess.Popen[bytes]
-    folder: Path
-    hearing: threading.Thread | None = None
-    heard_at: float = 0.0
-    said: list[Any] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-@dataclass
 class _Claim:
     """The job that this worker belongs to."""
 
     job: str
     used_at: float
-    rank: _Process | None = None
+    rank: RankProcess | None = None
 
 
 _claim: _Claim | None = None
@@ -115,47 +89,17 @@ def claim(job: str, driver: str, dask_worker: Any = None) -> bool:
     return True
 
 
-def start(job: str, function: bytes, environment: Mapping[str, str]) -> None:
+def start(job: str, function: bytes, environment: Mapping[str, str], share: Share | None = None) -> None:
     """Start the rank of a job that claimed this worker.
 
     Args:
         job: The job.
         function: What `child` runs, pickled. It is handed over in memory: there may be secrets in it.
         environment: Variables besides those of the worker.
+        share: Its part of the host's processors; None where that is not to be looked at.
     """
     end(job)  # a worker that was given up, and has come back, may have the job's last one
-    mine = _of(job)
-    folder = Path(tempfile.mkdtemp(prefix="trainyard-rank-"))
-    reading, writing = os.pipe()
-    with (
-        os.fdopen(os.memfd_create("function"), "wb") as handed,
-        os.fdopen(writing, "wb") as saying,
-        (folder / "output.log").open("wb") as output,
-    ):
-        handed.write(function)
-        handed.flush()
-        numbers = [str(number) for number in (handed.fileno(), saying.fileno(), os.getpid())]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.train.ranks.child", str(folder), *numbers],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            env={**_variables(), **environment},
-            pass_fds=(handed.fileno(), saying.fileno()),
-            start_new_session=True,
-        )
-    mine.rank = rank = _Process(process, folder, heard_at=time.monotonic())
-    rank.hearing = threading.Thread(target=_hear, args=(rank, reading), name="rank-words", daemon=True)
-    rank.hearing.start()
-
-
-def _variables() -> dict[str, str]:
-    """This worker's, but for the one that Dask gives its workers to keep little memory.
-
-    In a rank it would hand the memory of each step back to the kernel, to have it zeroed for the next.
-    """
-    return {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
+    _of(job).rank = RankProcess.start(function, environment, share)
 
 
 def poll(job: str, wishes: Sequence[str] = ()) -> Polled:
@@ -168,33 +112,14 @@ def poll(job: str, wishes: Sequence[str] = ()) -> Polled:
     rank = _rank_of(job)
     code = rank.process.poll()
     if code is None:
-        _say(rank, ALIVE, *wishes)
-    elif rank.hearing is not None:
-        rank.hearing.join(2)  # its last words; something that it left behind may hold the pipe open
-    with rank.lock:
-        said, rank.said = rank.said, []
-        silent_s = time.monotonic() - rank.heard_at
-    if code is None:
-        return Polled(said, silent_s)
-    outcome, result, output = rank.folder / OUTCOME, rank.folder / RESULT, rank.folder / "output.log"
-    with output.open("rb") as file:
-        file.seek(max(0, output.stat().st_size - _TAIL_BYTES))
-        tail = file.read().decode(errors="replace")
-    return Polled(
-        said,
-        silent_s,
-        code,
-        outcome.read_bytes() if outcome.exists() else None,
-        result.stat().st_size if result.exists() else 0,
-        tail,
-    )
+        rank.say(ALIVE, *wishes)
+        return Polled(*rank.heard())
+    return Polled(*rank.heard(), code, rank.outcome(), rank.result_bytes(), rank.tail())
 
 
 def part(job: str, offset: int) -> bytes:
     """A part of what the function of a rank returned, pickled, from an offset on."""
-    with (_rank_of(job).folder / RESULT).open("rb") as file:
-        file.seek(offset)
-        return file.read(PART_BYTES)
+    return _rank_of(job).part(offset, PART_BYTES)
 
 
 def end(job: str) -> None:
@@ -202,7 +127,7 @@ def end(job: str) -> None:
     mine = _of(job)
     rank, mine.rank = mine.rank, None
     if rank is not None:
-        _kill(rank)
+        rank.kill()
 
 
 def release(job: str) -> None:
@@ -213,7 +138,7 @@ def release(job: str) -> None:
             return
         mine, _claim = _claim, None
     if mine.rank is not None:
-        _kill(mine.rank)
+        mine.rank.kill()
 
 
 def _of(job: str) -> _Claim:
@@ -224,44 +149,11 @@ def _of(job: str) -> _Claim:
         return _claim
 
 
-def _rank_of(job: str) -> _Process:
+def _rank_of(job: str) -> RankProcess:
     rank = _of(job).rank
     if rank is None:
         raise LookupError(f"no rank of {job} was started here")
     return rank
-
-
-def _say(rank: _Process, *words: str) -> None:
-    assert rank.process.stdin is not None
-    with contextlib.suppress(OSError):  # it has ended
-        rank.process.stdin.write("".join(f"{word}\n" for word in words).encode())
-        rank.process.stdin.flush()
-
-
-def _kill(rank: _Process) -> None:
-    if rank.process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(rank.process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
-            rank.process.wait(_KILLED_S)
-    assert rank.process.stdin is not None
-    with contextlib.suppress(OSError):
-        rank.process.stdin.close()
-    shutil.rmtree(rank.folder, ignore_errors=True)
-
-
-def _hear(rank: _Process, descriptor: int) -> None:
-    """Take in what the rank says until it ends."""
-    with open(descriptor, "rb") as lines:
-        for line in lines:
-            try:
-                message = json.loads(line)
-            except ValueError:  # it was killed while it said this
-                continue
-            with rank.lock:
-                rank.heard_at = time.monotonic()
-                if "said" in message:
-                    rank.said.append(message["said"])
 
 
 def _watch(mine: _Claim, driver: str, worker: Any) -> None:

@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.errors import Unavailable
-from tasks.train.ranks import host
+from tasks.train.ranks import host, process
 from tasks.train.ranks.launcher import Place
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 def _code_digest() -> str:
     """SHA-256 of this project's code, hex."""
     digest = hashlib.sha256()
-    for path in sorted((host.ROOT / "tasks").rglob("*.py")):
-        digest.update(str(path.relative_to(host.ROOT)).encode() + path.read_bytes())
+    for path in sorted((process.ROOT / "tasks").rglob("*.py")):
+        digest.update(str(path.relative_to(process.ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()
 
 
