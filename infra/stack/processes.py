@@ -44,6 +44,15 @@ def flow_runs(stack_id: str) -> dict[str, list[int]]:
     return runs
 
 
+def of_service(stack_id: str, service: str) -> set[int]:
+    """Processes of a service, without those of the flow runs that a worker started."""
+    return {
+        pid
+        for pid, environment in of_stack(stack_id)
+        if environment.get(SERVICE) == service and FLOW_RUN not in environment
+    }
+
+
 def own_line() -> set[int]:
     """This process and its ancestors: never to be ended by ourselves."""
     line, pid = set(), os.getpid()

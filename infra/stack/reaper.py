@@ -30,12 +30,26 @@ class Grace:
     """How long a run must have been without a process before it is closed, by state, in seconds.
 
     A run is pending for some seconds before its process starts, and after a process ends the worker
-    reports the result itself.
+    reports the result itself. A run that was pending before the worker started has nobody who would start
+    it: it counts as running.
     """
 
     running_s: float = 20.0
     pending_s: float = 90.0
     cancelling_s: float = 60.0
+
+    def of(self, state: dict[str, Any], worker_since: float | None) -> float:
+        """The wait of a run in this state.
+
+        Args:
+            state: The run's, as Prefect's API gives it.
+            worker_since: When the worker that runs now started, in seconds since the epoch.
+        """
+        if state["type"] == "PENDING" and worker_since and _moment(state["timestamp"]) < worker_since:
+            return self.running_s
+        return {"RUNNING": self.running_s, "PENDING": self.pending_s, "CANCELLING": self.cancelling_s}[
+            state["type"]
+        ]
 
 
 NO_GRACE = Grace(running_s=0.0, pending_s=0.0, cancelling_s=0.0)
@@ -61,6 +75,8 @@ class Reaper:
         """Look once; returns the names of the runs that were closed."""
         runs = unfinished(self.settings)
         alive = processes.flow_runs(self.stack_id)
+        worker = processes.of_service(self.stack_id, "worker")
+        worker_since = min(map(processes.started_at, worker), default=None)
         now = datetime.now(UTC).timestamp()
         closed = []
         for run in runs:
@@ -75,7 +91,7 @@ class Reaper:
                 self.missing_since.pop(run["id"], None)
                 continue
             since = self.missing_since.setdefault(run["id"], now)
-            if now - since < self._grace_s(run):
+            if now - since < self.grace.of(run["state"], worker_since):
                 continue
             self.missing_since.pop(run["id"], None)
             if run["state"]["type"] == "CANCELLING":
@@ -86,13 +102,6 @@ class Reaper:
         self.missing_since = {k: v for k, v in self.missing_since.items() if k in {r["id"] for r in runs}}
         close_orphaned_tasks(self.settings)
         return closed
-
-    def _grace_s(self, run: dict[str, Any]) -> float:
-        return {
-            "RUNNING": self.grace.running_s,
-            "PENDING": self.grace.pending_s,
-            "CANCELLING": self.grace.cancelling_s,
-        }[run["state"]["type"]]
 
     def _overdue(self, run: dict[str, Any], now: float) -> bool:
         return now - _moment(run["state"]["timestamp"]) >= self.grace.cancelling_s

@@ -27,12 +27,7 @@ def die_with_supervisor() -> None:
 
 def end_leftovers(settings: Settings, service: str) -> int:
     """End processes of an earlier service of this name, but not the flow runs that a worker started."""
-    stack_id = os.environ[processes.STACK_ID]
-    left = {
-        pid
-        for pid, environment in processes.of_stack(stack_id)
-        if environment.get(processes.SERVICE) == service and processes.FLOW_RUN not in environment
-    }
+    left = processes.of_service(os.environ[processes.STACK_ID], service)
     return processes.end(left - processes.own_line(), grace_s=0)
 
 
