@@ -60,6 +60,8 @@ def retrain(
     """
     work = {"train": training, "tune": tuning, "sweep": sweeping}[method]
     model = registration.model or data.name
+    if method == "train":
+        train_stage.require_trainable(training, site)
     take_slots(work, site, model=model, serving=serving if serve else None)
 
     raw = data_stage.ingest_dataset(data, site)

@@ -33,6 +33,7 @@ def train_from_template(
         training: The algorithm and its hyperparameters.
         site: Which set of blocks to run on.
     """
+    train_stage.require_trainable(training, site)
     take_slots(training, site)
     source = templates_stage.template_source(data, problem)
     if source is not None:

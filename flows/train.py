@@ -26,7 +26,7 @@ def train_model(
         site: Which set of blocks to run on.
     """
     found = data_stage.find_dataset(dataset, site)
-    train_stage.require_trainable(found, training, site)
+    train_stage.require_trainable(training, site, found)
     take_slots(training, site)
     run = train_stage.train_model(found, training, site)
     report_stage.report_training(run, site)

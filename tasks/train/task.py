@@ -135,14 +135,19 @@ def train_model(ref: DatasetRef, config: TrainConfig, site: str = "local") -> Ru
         return run
 
 
-def require_trainable(ref: DatasetRef, config: TrainConfig, site: str) -> None:
+def require_trainable(config: TrainConfig, site: str, ref: DatasetRef | None = None) -> None:
     """Refuse what can be told in seconds, before the training waits for its slots.
+
+    Args:
+        config: The algorithm or own code, and its hyperparameters.
+        site: Which set of blocks to use.
+        ref: The dataset version that it trains on; None where that is not made yet.
 
     Raises:
         TrainyardError: Tells all that is wrong at once.
     """
     _, _, faults = looked_up(config, site)
-    if config.own_code is None:
+    if config.own_code is None and ref is not None:
         with noted(faults):
             config.resolve(ref.problem, ref.rows)
     raise_all(faults)

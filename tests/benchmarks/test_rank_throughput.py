@@ -28,8 +28,8 @@ ROUNDS = int(os.environ.get("TRAINYARD_BENCHMARK_ROUNDS", "3"))
 STEPS = max(1, int(10 * float(os.environ.get("TRAINYARD_BENCHMARK_SHARE", "1"))))
 
 SETTINGS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
-    "torch, parts of 25 MiB": ("torch", {}, {}),
-    "torch, parts of 5 MiB": ("torch", {}, {"part_mib": 5.0}),
+    "torch, parts of 4 MiB": ("torch", {}, {}),
+    "torch, parts of 25 MiB": ("torch", {}, {"part_mib": 25.0}),
     "torch, one part": ("torch", {}, {"part_mib": 1024.0}),
     "torch, float16": ("torch", {}, {"changes": {"gradient_compression": "float16"}}),
     **{
@@ -37,7 +37,7 @@ SETTINGS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
         for time_ms in ("1", "5", "10", "20")
     },
     "horovod, no fusion": ("horovod", {"HOROVOD_CYCLE_TIME": "5", "HOROVOD_FUSION_THRESHOLD": "0"}, {}),
-    "horovod, parts of 5 MiB": ("horovod", {"HOROVOD_CYCLE_TIME": "5"}, {"part_mib": 5.0}),
+    "horovod, parts of 25 MiB": ("horovod", {"HOROVOD_CYCLE_TIME": "5"}, {"part_mib": 25.0}),
     "horovod, one part": ("horovod", {"HOROVOD_CYCLE_TIME": "5"}, {"part_mib": 1024.0}),
     "horovod, float16": (
         "horovod",
@@ -46,7 +46,7 @@ SETTINGS: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     ),
 }
 """Library, its variables, and changes of the order; our defaults are among them."""
-OURS = {"torch": "torch, parts of 25 MiB", "horovod": f"horovod, cycle {CYCLE_TIME_MS} ms"}
+OURS = {"torch": "torch, parts of 4 MiB", "horovod": f"horovod, cycle {CYCLE_TIME_MS} ms"}
 AS_GOOD = 0.95
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
@@ -23,11 +24,14 @@ from blocks.dask_cluster import DaskCluster
 from blocks.device_slots import DeviceSlots
 from blocks.endpoint_host import EndpointHost
 from blocks.workspace import Workspace
-from tasks.errors import InvalidSettings, NotFound
+from flows import retrain, templates, train
+from tasks.data.config import IngestConfig, PreprocessConfig
+from tasks.errors import InvalidSettings, NotFound, TrainyardError
 from tasks.refs import Problem
 from tasks.serve.config import ServeConfig
 from tasks.serve.record import EndpointPlace, EndpointRecord
 from tasks.sweep.config import SweepConfig
+from tasks.templates.config import TemplateData
 from tasks.train.config import TrainConfig
 from tasks.tune.config import TuneConfig
 from tasks.workspace import pools, queue, slots
@@ -38,7 +42,8 @@ from tasks.workspace.live import live_runs
 from tasks.workspace.slots import Ask, Endpoint, Needs, Quota, Stage
 from tasks.workspace.stored import load_workspace
 from tasks.workspace.task import list_jobs
-from tests.helpers.training_site import deploy, forget
+from tests.helpers.training_site import IRIS, deploy, forget
+from tests.helpers.training_site import SITE as TRAINING_SITE
 
 SITE = "slots-suite"
 TEAM = "workspace slots-team"
@@ -194,6 +199,53 @@ def test_a_run_is_paused_once_where_its_request_was_sent_twice(
     assert prefect.read_flow_run(run.id).state_name == AWAITING_SLOTS
     with pytest.raises(Abort, match="before it could wait"):
         queue._pause(prefect, run, "waits")  # it does not run
+
+
+def test_a_server_that_does_not_answer_for_a_while_is_asked_again(
+    prefect: SyncPrefectClient, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = runs.make("patient", Stage.WAITING)
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(run.deployment_id))
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
+    monkeypatch.setattr(queue, "ERROR_S", 0.01)
+    tries: list[int] = []
+
+    def failing_twice(client: SyncPrefectClient) -> list[FlowRun]:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise httpx.ReadTimeout("the server is busy")
+        return [one for one in live_runs(client) if one.id in runs.made]
+
+    monkeypatch.setattr(queue, "live_runs", failing_twice)
+    with disable_run_logger():
+        queue.take_slots(TrainConfig(algorithm="mlp"), SITE)
+    assert len(tries) > 3
+    assert [job.name for job in runs.seen().holders] == ["patient"]
+    monkeypatch.setattr(queue, "PATIENCE_S", 0.0)
+    tries.clear()
+    with disable_run_logger(), pytest.raises(httpx.ReadTimeout):
+        queue.take_slots(TrainConfig(algorithm="mlp"), SITE)
+
+
+@pytest.mark.parametrize("flow_name", ["train", "retrain", "template"])
+def test_settings_that_cannot_be_are_refused_before_the_wait(
+    deployment: UUID, monkeypatch: pytest.MonkeyPatch, flow_name: str
+) -> None:
+    waited: list[str] = []
+    for module in (train, retrain, templates):
+        monkeypatch.setattr(module, "take_slots", lambda *_, **__: waited.append("waited"))
+    wrong = TrainConfig(algorithm="mlp", resources="nowhere")
+    source = IngestConfig(source="sample:iris", name="iris", problem=Problem.TABLE_CLASSIFICATION)
+    started: dict[str, Callable[[], Any]] = {
+        "train": lambda: train.train_model(IRIS, wrong, TRAINING_SITE),
+        "retrain": lambda: retrain.retrain(source, training=wrong, site=TRAINING_SITE),
+        "template": lambda: templates.train_from_template(
+            TemplateData(name="iris"), source.problem, PreprocessConfig(), wrong, TRAINING_SITE
+        ),
+    }
+    with pytest.raises(TrainyardError, match="nowhere"):
+        started[flow_name]()
+    assert waited == []
 
 
 def test_a_block_that_holds_nonsense_stops_those_alone_who_use_it(

@@ -15,6 +15,7 @@ from tasks.evaluate.task import evaluate_model
 from tasks.refs import DatasetRef, EvaluationRef, RunRef
 from tasks.train.config import TrainConfig
 from tasks.train.own_code.config import OwnCode
+from tasks.train.own_code.outcome import OwnCodeFailed
 from tasks.train.own_code.patterns import MetricPattern
 from tasks.train.task import train_model
 from tests.helpers.serving_stack import MlflowProcess
@@ -84,6 +85,16 @@ def test_own_code_is_started_as_torchrun_starts_it(
     other = client.download_artifacts(run.run_id, "own_code/output-rank-1.log", str(tmp_path))
     assert "rank 1 of 2: epoch 5" in Path(other).read_text()
     assert len(client.get_metric_history(run.run_id, "loss")) >= 5
+
+
+def test_own_code_that_fails_on_one_rank_says_on_which(
+    iris: DatasetRef, mlflow_server: MlflowProcess
+) -> None:
+    own = OwnCode(source=str(ASSETS / "fails_on_one"), entry_point="main.py")
+    with pytest.raises(OwnCodeFailed, match="the second half of the rows is empty") as told:
+        train_and_evaluate(iris, TrainConfig(own_code=own, experiment="ranks", num_ranks=2))
+    assert told.value.where.startswith("rank 1; ")
+    assert "output-rank-1.log" in told.value.where
 
 
 def test_what_cannot_be_is_refused_before_there_is_a_run(

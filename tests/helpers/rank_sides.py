@@ -74,7 +74,7 @@ def fit(order: Order, ranks: int, communicator: Communicator | None) -> list[tup
     from tasks.train.loop.communicators import gradients
 
     if order.part_mib is not None:
-        gradients.PART_BYTES = int(order.part_mib * 2**20)
+        gradients.PART_BYTES["cpu"] = int(order.part_mib * 2**20)
     random = np.random.default_rng(0)
     count = order.steps * order.batch_size * ranks
     images = random.integers(0, 256, (count, order.side_px, order.side_px, 3), dtype=np.uint8)

@@ -7,6 +7,7 @@ import signal
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,17 @@ def test_an_endpoint_answers_and_stays_as_it_is(stack: Any, served: Any) -> None
     before = [process.pid for process in processes(stack, MODEL)]
     assert endpoints.serve(MODEL, QUIET, stack.host) == served
     assert [process.pid for process in processes(stack, MODEL)] == before
+
+
+def test_an_endpoint_stays_in_the_workspace_that_it_was_made_in(stack: Any, served: Any) -> None:
+    """Another workspace's run may bring it to a new version, and does not pay for it with its slots."""
+    name = "live-of-vision"
+    config = QUIET.model_copy(update={"endpoint": name})
+    for workspace in ("vision", "speech"):
+        host = replace(stack.host, workspace=workspace)
+        record, _ = endpoints.serve(MODEL, config, host)
+        assert record.workspace == "vision"
+    endpoints.delete(stack.home, name)
 
 
 def test_only_loopback_is_bound(stack: Any, served: Any) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tasks.train.loop.communicators.communicator import Communicator
 
-PART_BYTES = 25 * 2**20
-"""Size of what is sent at once: large enough that its price does not count, small enough to leave early."""
+PART_BYTES = {"cpu": 4 * 2**20, "cuda": 25 * 2**20}
+"""Size of what is sent at once, by the device: large enough that its price does not count, small enough to
+leave early. What is left after the backward pass is waited for, and processors have it in their caches."""
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Gradients:
         communicator: The ranks.
         parameters: Whose gradients.
         sent_as: Number format of the message; None is that of the gradients.
-        part_bytes: Size of a part; None is `PART_BYTES`.
+        part_bytes: Size of a part; None is that of `PART_BYTES`.
     """
 
     def __init__(
@@ -52,7 +53,6 @@ class Gradients:
     ) -> None:
         self._communicator = communicator
         self._size = communicator.world.size
-        part_bytes = part_bytes or PART_BYTES
         self._sending: list[Callable[[], None]] = []
         self._waited_for: dict[Tensor, None] = {}
         self._expected = False
@@ -60,6 +60,7 @@ class Gradients:
             return
         trained = [p for p in reversed(list(parameters)) if p.requires_grad]
         kind = sent_as or trained[0].dtype
+        part_bytes = part_bytes or PART_BYTES[trained[0].device.type]
         message = trained[0].new_zeros(sum(p.numel() for p in trained) + 1, dtype=kind)
         self._vote = message[-1]
         self._places: dict[Tensor, tuple[Tensor, int]] = {}
