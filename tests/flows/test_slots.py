@@ -207,6 +207,7 @@ def test_a_server_that_does_not_answer_for_a_while_is_asked_again(
     run = runs.make("patient", Stage.WAITING)
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(run.deployment_id))
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", str(run.id))
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__RUN_COUNT", str(run.run_count))
     monkeypatch.setattr(queue, "ERROR_S", 0.01)
     tries: list[int] = []
 

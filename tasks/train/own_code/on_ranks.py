@@ -40,9 +40,9 @@ class _OnRank:
         failed = failure(ending, program.limits, list(lines))
         if failed is not None:
             number = rank.place.rank
-            where = failed.where.replace("output.log", _log_name(number))
+            mend = failed.mend.replace("output.log", _log_name(number))
             raise type(failed)(
-                failed.what, where=f"rank {number}; {where}", allowed=failed.allowed, mend=failed.mend
+                failed.what, where=f"rank {number}; {failed.where}", allowed=failed.allowed, mend=mend
             )
         return ending
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 CALL_S = 10.0
+SCHEDULER_S = 30.0
+"""How long a worker and the scheduler may take for an answer: without the scheduler the job is at its end."""
 LOOK_S = 1.0
 """Time between two looks at whether workers and scheduler are there while an answer is waited for."""
 _SHARED = ("dask", "distributed", "numpy", "cloudpickle")
@@ -125,7 +127,7 @@ class Workers:
         """
         # Not by `scheduler_info`: a look of the client's own, in between, may leave it without workers.
         asked = self._pool.submit(self._client.nthreads)
-        deadline = time.monotonic() + CALL_S
+        deadline = time.monotonic() + SCHEDULER_S
         while self._client.status == "running" and time.monotonic() < deadline:
             try:
                 return sorted(asked.result(LOOK_S))
