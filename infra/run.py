@@ -22,6 +22,8 @@ FLOW = "retrain"
 SUMMARY_KEY = "retrain-summary"
 _FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 _CHECK_S = 0.5
+_PATIENCE_S = 180.0
+"""How long Prefect may take to answer: on SQLite and a busy machine it stands still for a minute."""
 _LATE_S = 60.0
 _LATE = "the run is still waiting for the worker; see `trainyard status`"
 _COMMAND = re.compile(r"```bash\n(.*?)\n```", re.DOTALL)
@@ -51,7 +53,7 @@ class Api:
             NotFound: There is no such thing.
             Unavailable: The server refuses, or does not come back.
         """
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 answer = self._client.request(method, path, json=body)
