@@ -60,9 +60,10 @@ def sweep_work(settings: Settings, oldest_s: float = _WORK_S) -> list[Path]:
         The folders and files that are gone.
     """
     temporary = Path(tempfile.gettempdir())
-    work, models = settings.home / "work" / "train", settings.home / "work" / "models"
-    found = [path for path in work.glob("*") if path.suffix != ".lock"]
-    found += [*work.glob("*.lock")]  # after the folders, which they are taken for
+    models = settings.home / "work" / "models"
+    works = [settings.home / "work" / name for name in ("train", "search")]
+    found = [path for work in works for path in work.glob("*") if path.suffix != ".lock"]
+    found += [path for work in works for path in work.glob("*.lock")]  # after the folders that they are of
     found += [*models.glob("*")]
     found += [folder for pattern in _SCRATCH for folder in temporary.glob(pattern)]
     found += [*(settings.home / "docs" / "pictures").glob("live-*")]
@@ -71,7 +72,7 @@ def sweep_work(settings: Settings, oldest_s: float = _WORK_S) -> list[Path]:
         try:
             if path.lstat().st_uid != os.getuid() or time.time() - _touched(path) < oldest_s:
                 continue
-            lock = path.with_suffix(".lock") if path.parent == work else None
+            lock = path.with_suffix(".lock") if path.parent in works else None
             if kept_models.remove_unused(path) if path.parent == models else _removed(path, lock):
                 swept.append(path)
         except FileNotFoundError:  # whoever worked there has just removed it, or it went with its folder

@@ -143,3 +143,42 @@ class TuneConfig(Settings):
         if both:
             raise ValueError(f"both fixed and searched: {', '.join(both)}")
         return self
+
+
+class ExtendConfig(Settings):
+    """How a study that has ended goes on."""
+
+    study: str = Field(
+        pattern=r"^[0-9a-f]{32}$",
+        description="MLflow run id of the study, the run that its trials are nested in.",
+    )
+    more_trials: int = Field(
+        default=10, ge=1, le=10_000, description="Trials to run besides those there are."
+    )
+    more_time_s: int = Field(
+        default=600, ge=5, le=30 * 24 * 3600, description="Longest time that they may take, in seconds."
+    )
+    search: list[SearchDimension] = Field(
+        default_factory=list,
+        max_length=50,
+        description="A wider space of the same hyperparameters; empty keeps the one that was searched.",
+    )
+    goal: float | None = Field(
+        default=None, description="Ends the study when the metric is at least as good; empty: no goal."
+    )
+
+
+class SubmitConfig(Settings):
+    """Which trial of a study becomes its result."""
+
+    study: str = Field(
+        pattern=r"^[0-9a-f]{32}$",
+        description="MLflow run id of the study, the run that its trials are nested in.",
+    )
+    trial: int | None = Field(
+        default=None, ge=1, description="Number of the trial; empty takes the best so far."
+    )
+    stop_the_rest: bool = Field(
+        default=False,
+        description="End the study with what it has, if it still runs; its other trials are ended.",
+    )

@@ -14,8 +14,14 @@ from tasks.tune.points import Point
 Status = Literal[
     "created", "running", "succeeded", "killed", "failed", "metrics unavailable", "early stopped"
 ]
+FINAL: tuple[Status, ...] = ("succeeded", "killed", "failed", "metrics unavailable", "early stopped")
 EndReason = Literal[
-    "goal reached", "max trials reached", "search space exhausted", "too many failures", "time limit"
+    "goal reached",
+    "max trials reached",
+    "search space exhausted",
+    "too many failures",
+    "time limit",
+    "stopped",
 ]
 
 
@@ -60,7 +66,8 @@ class Study:
         goal: The study ends at a value at least as good.
         max_failed: More failed trials than this end the study.
         time_limit_s: The study ends after this.
-        started: Value of `time.monotonic()` at the start.
+        started: Value of `time.monotonic()` at the start; of a study that goes on, as if it had not paused.
+        stop_asked: Whether somebody asked it to end with what it has.
     """
 
     metric: str
@@ -71,6 +78,7 @@ class Study:
     max_failed: int = 3
     time_limit_s: float = math.inf
     started: float = field(default_factory=time.monotonic)
+    stop_asked: bool = False
     trials: dict[str, Trial] = field(default_factory=dict)
 
     def better(self, value: float, than: float | None) -> bool:
@@ -112,7 +120,12 @@ class Study:
 
     @property
     def should_end(self) -> bool:
-        return self.goal_reached or self.failed > self.max_failed
+        return self.goal_reached or self.failed > self.max_failed or self.stop_asked
+
+    @property
+    def seconds(self) -> float:
+        """How long it has run."""
+        return time.monotonic() - self.started
 
     def close(self, trial: Trial, *, error: str = "") -> Status:
         """Give an ended trial its final status."""
@@ -129,7 +142,7 @@ class Study:
 
     @property
     def out_of_time(self) -> bool:
-        return time.monotonic() - self.started >= self.time_limit_s
+        return self.seconds >= self.time_limit_s
 
     def end_reason(self) -> EndReason:
         """Why the study ended."""
@@ -137,6 +150,8 @@ class Study:
             return "goal reached"
         if self.failed > self.max_failed:
             return "too many failures"
+        if self.stop_asked:
+            return "stopped"
         done = sum(t.status not in ("created", "running", "killed") for t in self.trials.values())
         if done < self.planned:
             return "time limit"

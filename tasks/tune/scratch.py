@@ -1,43 +1,47 @@
-"""Scratch folders of studies and sweeps, which do not outlive their process for long."""
+"""Work folders of studies and sweeps: gone when they end well, found again by the next attempt when not."""
 
 from __future__ import annotations
 
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from tasks.errors import Unavailable
+
 
 @contextmanager
-def scratch_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A new folder, removed in the end; what killed processes left below `parent` goes as well.
+def scratch_folder(parent: Path, name: str, patience_s: float = 10.0) -> Iterator[Path]:
+    """A folder of this name, removed where the block ends without an error.
 
-    A lock beside each folder tells whether its process lives: the system frees it with the process.
+    A killed process leaves it behind, for the next attempt of its flow run; the caretaker removes what was
+    left for a week. A lock beside it tells whether its process lives: the system frees it with the process.
 
     Args:
-        parent: Holds the scratch folders of all processes of this host.
-        name: Beginning of the folder's name, such as the flow run's id.
+        parent: Holds the folders of all processes of this host.
+        name: The folder's name, such as the flow run's id.
+        patience_s: A process that was just killed holds its lock for a moment.
+
+    Raises:
+        Unavailable: Another process works there.
     """
     parent.mkdir(parents=True, exist_ok=True)
-    for lock in parent.glob("*.lock"):
-        try:
-            with FileLock(lock).acquire(timeout=0):
-                _remove(lock.with_suffix(""))
-        except Timeout:
-            continue  # its process is at work
-    folder = parent / f"{name}-{uuid.uuid4().hex[:8]}"
-    with FileLock(f"{folder}.lock"):
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder and the lock beside it, which the caller holds."""
-    shutil.rmtree(folder, ignore_errors=True)  # a worker that is just ending may still write there
-    Path(f"{folder}.lock").unlink(missing_ok=True)
+    folder = parent / name
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=patience_s)
+    except Timeout as error:
+        raise Unavailable(
+            "another process works for this run",
+            where=str(folder),
+            mend="wait until it has ended, or stop it",
+        ) from error
+    try:
+        folder.mkdir(exist_ok=True)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)  # a worker that is just ending may still write there
+        Path(lock.lock_file).unlink(missing_ok=True)
+    finally:
+        lock.release()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-import optuna
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
-from ray.tune.search.optuna import OptunaSearch
 
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings
@@ -29,17 +26,21 @@ from tasks.train.tags import (
 )
 from tasks.train.tracking import tracked_run
 from tasks.train.train import train
-from tasks.tune import points, ranges
+from tasks.tune import points, ranges, recorded, schedulers
 from tasks.tune.config import SearchDimension, TuneConfig
 from tasks.tune.mirror import Goal, Mirror
+from tasks.tune.recorded import Recorded
 from tasks.tune.records import Study, metric_names, objective
-from tasks.tune.trial import EPOCH, TrialJob, run_trial, trial_folder
+from tasks.tune.suggest import Suggestions
+from tasks.tune.trial import NUMBER, POINT, TrialJob, run_trial, trial_folder
+from tasks.tune.trial_queue import TrialQueue
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Watch = Callable[[Study], None]
 """Hears of the study whenever a trial starts or ends."""
+_SHOWN = {"searcher", "scheduler", "max_trials", "time_limit_s", "seed"}
 
 
 def run_study(
@@ -51,6 +52,7 @@ def run_study(
     watch: Watch = lambda study: None,
     *,
     tags: Mapping[str, str] | None = None,
+    go_on: str | None = None,
 ) -> StudyRef:
     """Search hyperparameters. Ray must be connected.
 
@@ -62,6 +64,8 @@ def run_study(
         work_folder: For checkpoints of the trials; may be deleted when this returns.
         watch: Hears of every change.
         tags: More tags for the study's run.
+        go_on: MLflow run of a study to go on with: trials that are over stay as they are, others go on from
+            their checkpoints if these are left, and the rest of `max_trials` are new.
 
     Returns:
         The study; its best configuration is an ordinary training with a model.
@@ -74,10 +78,14 @@ def run_study(
     metric, mode = objective(ref.problem, config.metric)
     _require_metric(metric, metric_names(ref.problem, list(store.open(ref).splits)), ref)
     _require_slots(config.max_parallel)
-    listed, planned, exhausts = _listed(config, space)
+    if config.searcher == "grid":
+        points.grid(space)  # refused, where it has no end
+    size = points.size(space)
+    planned = int(min(config.max_trials, size))
     study = Study(
-        metric, mode, planned, exhausts, config.goal, config.max_failed, time_limit_s=config.time_limit_s
-    )
+        metric, mode, planned, size <= config.max_trials, config.goal, config.max_failed,
+        time_limit_s=config.time_limit_s,
+    )  # fmt: skip
     job = TrialJob(
         store_url=store.url,
         store_options=store.options,
@@ -90,17 +98,23 @@ def run_study(
     )
     all_tags = {**config.tags, **(tags or {}), KIND_TAG: "study", DATASET_TAG: str(ref)}
     name = f"tune {algorithm} on {ref.name}"
-    with tracked_run(client, config.experiment, name=name, tags=all_tags) as run:
-        run.params(
-            {
-                "algorithm": algorithm, "dataset": str(ref), "metric": metric, "mode": mode,
-                "search": [dimension.model_dump(exclude_defaults=True) for dimension in space],
-                **config.model_dump(include={"searcher", "scheduler", "max_trials", "time_limit_s", "seed"}),
-            }
-        )  # fmt: skip
+    with tracked_run(client, config.experiment, name=name, tags=all_tags, resume=go_on) as run:
+        before = recorded.trials_of(client, run.run_id, metric) if go_on else []
+        recorded.recall(study, before)
+        study.started -= recorded.elapsed_s(client, run.run_id)
+        if not go_on:
+            run.params(
+                {
+                    "algorithm": algorithm, "dataset": str(ref), "metric": metric, "mode": mode,
+                    "search": [dimension.model_dump(exclude_defaults=True) for dimension in space],
+                    **config.model_dump(include=_SHOWN),
+                }
+            )  # fmt: skip
+        recorded.keep_settings(client, run.run_id, config, ref)
         experiment = client.get_run(run.run_id).info.experiment_id
-        mirror = Mirror(client, experiment, run.run_id, study, lambda: watch(study))
-        _search(job, config, space, listed, study, mirror, work_folder)
+        left = {one.trial.number: one.trial for one in before if not one.is_over}
+        mirror = Mirror(client, experiment, run.run_id, study, job, left, lambda: watch(study))
+        _search(job, config, space, before, study, mirror, work_folder)
         mirror.close_rest()
         reason = study.end_reason()
         run.tag({END_REASON_TAG: reason})
@@ -111,15 +125,10 @@ def run_study(
         # The trial's own folder: a network goes on from its checkpoint, with nothing left to fit.
         chosen = train(
             ref,
-            TrainConfig(
-                algorithm=algorithm,
-                hyperparameters={**config.hyperparameters, **best.point},
-                seed=config.seed,
-                experiment=config.experiment,
-            ),
+            training_of(algorithm, config, best.point),
             store,
             client,
-            trial_folder(job, best.id),
+            trial_folder(job, best.number),
             tags={
                 **(tags or {}),
                 STUDY_TAG: run.run_id,
@@ -138,103 +147,62 @@ def run_study(
     )
 
 
+def training_of(algorithm: str, config: TuneConfig, point: points.Point) -> TrainConfig:
+    """The ordinary training that a trial is."""
+    return TrainConfig(
+        algorithm=algorithm,
+        hyperparameters={**config.hyperparameters, **point},
+        seed=config.seed,
+        experiment=config.experiment,
+    )
+
+
 def _search(
     job: TrialJob,
     config: TuneConfig,
     space: list[SearchDimension],
-    listed: list[points.Point] | None,
+    before: Sequence[Recorded],
     study: Study,
     mirror: Mirror,
     work_folder: Path,
 ) -> None:
-    """Let Ray run the trials."""
+    """Let Ray run the trials that are left."""
+    suggestions = Suggestions(space, config.searcher, config.seed, study.mode, planned=study.planned)
+    for one in before:
+        suggestions.recall(one.trial.number, one.trial.point, one.trial.best if one.is_over else None)
+    unfinished = [(one.trial.number, one.trial.point) for one in before if not one.is_over]
+    first = 1 + max((one.trial.number for one in before), default=0)
+    to_run = study.planned - study.finished
+    if to_run <= 0 or study.should_end or study.out_of_time:
+        return
 
     def trainable(settings: dict[str, Any]) -> None:
-        trial = tune.get_context().get_trial_id()
-        run_trial(job, settings.get("point", settings), trial, tune.report)
+        run_trial(job, settings[POINT], settings[NUMBER], tune.report)
 
     # The loggers of Ray write the same numbers to files that nobody reads.
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that diverges at once has none to tell
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
-        param_space={"point": tune.grid_search(listed)} if listed is not None else None,
         tune_config=tune.TuneConfig(
-            metric=study.metric,
-            mode=study.mode,
-            num_samples=1 if listed is not None else study.planned,
-            search_alg=None if listed is not None else _optuna(space, config.seed, study),
-            scheduler=_scheduler(config),
+            num_samples=to_run,
+            search_alg=TrialQueue(suggestions, study, unfinished, first),
+            scheduler=schedulers.scheduler(config, study, before),
             max_concurrent_trials=config.max_parallel,
-            time_budget_s=config.time_limit_s,
+            time_budget_s=study.time_limit_s - study.seconds,
             reuse_actors=True,  # a new actor for each trial imports everything again
         ),
         run_config=tune.RunConfig(
-            name="ray",
+            name=f"ray-{uuid4().hex[:8]}",
             storage_path=str(work_folder.resolve()),
             callbacks=[mirror],
-            stop=Goal(study),
+            stop=Goal(study, mirror.client, mirror.parent),
             failure_config=tune.FailureConfig(max_failures=0),
             verbose=0,
         ),
     )
     tuner.fit()
-
-
-def _listed(config: TuneConfig, space: list[SearchDimension]) -> tuple[list[points.Point] | None, int, bool]:
-    """Points known beforehand (none for TPE), how many will run, and whether those are all there are."""
-    if config.searcher == "tpe":
-        return None, int(min(config.max_trials, points.size(space))), False
-    if config.searcher == "grid":
-        every = points.grid(space)
-        listed = every[: config.max_trials]
-        return listed, len(listed), len(listed) == len(every)
-    listed = points.draw(space, config.max_trials, config.seed)
-    return listed, len(listed), points.size(space) <= len(listed)
-
-
-def _optuna(space: list[SearchDimension], seed: int, study: Study) -> OptunaSearch:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(4, min(10, study.planned // 3)))
-    return OptunaSearch(
-        {dimension.name: _distribution(dimension) for dimension in space},
-        metric=study.metric,
-        mode=study.mode,
-        sampler=sampler,
-    )
-
-
-def _distribution(dimension: SearchDimension) -> optuna.distributions.BaseDistribution:
-    if dimension.kind == "choice" or (dimension.kind == "log" and not math.isinf(dimension.count)):
-        return optuna.distributions.CategoricalDistribution(points.values(dimension))
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.kind == "int":
-        last = points.values(dimension)[-1]
-        return optuna.distributions.IntDistribution(
-            int(dimension.low), int(last), step=int(dimension.step or 1)
-        )
-    if dimension.step is not None:
-        last = dimension.low + dimension.step * (dimension.count - 1)
-        return optuna.distributions.FloatDistribution(dimension.low, last, step=dimension.step)
-    return optuna.distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.kind == "log")
-
-
-def _scheduler(config: TuneConfig) -> TrialScheduler | None:
-    if config.scheduler == "asha":
-        # Epochs beyond any real training: a trial that reaches its own last epoch ends by itself.
-        return ASHAScheduler(
-            time_attr=EPOCH,
-            grace_period=config.grace_epochs,
-            max_t=100_000,
-            reduction_factor=3,
-            stop_last_trials=False,
-        )
-    if config.scheduler == "median":
-        return MedianStoppingRule(
-            time_attr=EPOCH, grace_period=config.grace_epochs, min_samples_required=config.min_trials
-        )
-    return None
 
 
 def _require_metric(metric: str, allowed: list[str], ref: DatasetRef) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from prefect import task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -19,9 +19,9 @@ from blocks.ray_cluster import RayCluster
 from tasks.cache import StepCache
 from tasks.data.task import asking_user, open_store
 from tasks.home import home
-from tasks.refs import DatasetRef, StudyRef
+from tasks.refs import DatasetRef, RunRef, StudyRef
 from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG
-from tasks.tune.config import TuneConfig
+from tasks.tune.config import ExtendConfig, SubmitConfig, TuneConfig
 from tasks.tune.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -55,9 +55,15 @@ def tune_model(ref: DatasetRef, config: TuneConfig, site: str = "local") -> Stud
     """
     watch = Watcher()
     with workplace(site) as place:
+        from tasks.tune.recorded import unfinished_study
         from tasks.tune.study import run_study
 
-        study = run_study(ref, config, place.store, place.client, place.folder, watch, tags=place.tags)
+        before = unfinished_study(place.client, config.experiment, place.tags.get(FLOW_RUN_TAG, ""))
+        if before:
+            get_run_logger().info("Going on with the study %s of an earlier attempt.", before)
+        study = run_study(
+            ref, config, place.store, place.client, place.folder, watch, tags=place.tags, go_on=before
+        )
     get_run_logger().info(
         "Study %s: %d trials, %s; the best is run %s.",
         study.run_id,
@@ -68,6 +74,56 @@ def tune_model(ref: DatasetRef, config: TuneConfig, site: str = "local") -> Stud
     return study
 
 
+def settings_of_study(study: str, site: str) -> TuneConfig:
+    """The settings that a study was run with.
+
+    Raises:
+        NotFound: There is no such study.
+        InvalidSettings: The run is no study.
+    """
+    from tasks.tune.recorded import settings_of
+
+    return settings_of(cast(MlflowServer, MlflowServer.load(site)).client(), study)[0]
+
+
+@task(name="extend", task_run_name="go on with study {config.study}")
+def extend_study(config: ExtendConfig, site: str = "local") -> StudyRef:
+    """Let a study that has ended go on, with all that its trials have shown.
+
+    Args:
+        config: The study, and by how much.
+        site: Which set of blocks to use.
+    """
+    watch = Watcher()
+    with workplace(site) as place:
+        from tasks.tune.later import extended
+        from tasks.tune.study import run_study
+
+        ref, settings = extended(place.client, config, place.tags.get(FLOW_RUN_TAG, ""))
+        return run_study(
+            ref, settings, place.store, place.client, place.folder, watch, tags=place.tags, go_on=config.study
+        )
+
+
+@task(name="submit-trial", task_run_name="submit a trial of study {config.study}")
+def submit_trial(config: SubmitConfig, site: str = "local") -> RunRef:
+    """Make a trial of a study an ordinary training, which can be registered and served.
+
+    Args:
+        config: The study, the trial, and whether the others are to end.
+        site: Which set of blocks to use.
+    """
+    from tasks.tune.later import submit
+
+    client = cast(MlflowServer, MlflowServer.load(site)).client()
+    work = home() / "work" / "search"
+    with scratch_folder(work, str(flow_run.id or uuid4())) as folder:
+        tags = client.get_run(config.study).data.tags
+        return submit(
+            config, open_store(site), client, folder, work / tags.get(FLOW_RUN_TAG, "none"), tags=_run_tags()
+        )
+
+
 @dataclass(frozen=True)
 class Workplace:
     """What a study or a sweep works with.
@@ -75,7 +131,7 @@ class Workplace:
     Attributes:
         store: Where dataset versions are.
         client: MLflow.
-        folder: For checkpoints; removed in the end.
+        folder: For checkpoints; removed when all is done.
         tags: For the MLflow runs: the flow run's id.
     """
 
@@ -87,14 +143,18 @@ class Workplace:
 
 @contextmanager
 def workplace(site: str) -> Iterator[Workplace]:
-    """Connect Ray, and give a scratch folder; both end with the block."""
-    tags = {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
+    """Connect Ray, and give a folder to work in, which stays for the next attempt where this one fails."""
     client = cast(MlflowServer, MlflowServer.load(site)).client()
     with (
-        scratch_folder(home() / "work" / "search", str(flow_run.id or "no-flow-run")) as folder,
+        scratch_folder(home() / "work" / "search", str(flow_run.id or uuid4())) as folder,
         cast(RayCluster, RayCluster.load(site)).session(),
     ):
-        yield Workplace(open_store(site), client, folder, tags)
+        yield Workplace(open_store(site), client, folder, _run_tags())
+
+
+def _run_tags() -> dict[str, str]:
+    """Tags of the MLflow runs that this flow run makes."""
+    return {OWNER_TAG: asking_user(), **({FLOW_RUN_TAG: str(flow_run.id)} if flow_run.id else {})}
 
 
 class SearchProgress:

@@ -20,6 +20,8 @@ from tasks.tune.points import Point
 
 EPOCH, EPOCHS, ENDED = "epoch", "epochs", "ended"
 """Names of what a trial reports beside its metrics; `ended` comes once, with the last report."""
+POINT, NUMBER = "point", "number"
+"""Names of what Ray hands to a trial."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class TrialJob:
 
 
 def run_trial(
-    job: TrialJob, point: Point, trial: str, report: Callable[[dict[str, float | str]], None]
+    job: TrialJob, point: Point, number: int, report: Callable[[dict[str, float | str]], None]
 ) -> None:
     """Fit once, reporting after each epoch; a trial that was paused goes on from its checkpoint.
 
@@ -57,11 +59,13 @@ def run_trial(
     Args:
         job: The study.
         point: Searched hyperparameters.
-        trial: Id of the trial, unique in the study.
+        number: Of the trial in the study.
         report: Hears each epoch's metrics with `epoch` and `epochs`, and at last `ended`.
     """
     algorithm = algorithms.get(job.algorithm)
     settings = algorithms.settings(algorithm, {**job.hyperparameters, **point})
+    folder = trial_folder(job, number)
+    folder.mkdir(parents=True, exist_ok=True)
     last: dict[str, float | str] = {}
     diverged = False
 
@@ -75,7 +79,7 @@ def run_trial(
     context = FitContext(
         seed=job.seed,
         report=on_epoch,
-        work_folder=trial_folder(job, trial),
+        work_folder=folder,
         should_stop=lambda: diverged,
     )
     data = _data(job.store_url, tuple(sorted(job.store_options.items())), job.ref)
@@ -87,11 +91,9 @@ def run_trial(
         report({**last, ENDED: "diverged" if diverged else ended})
 
 
-def trial_folder(job: TrialJob, trial: str) -> Path:
-    """Where a trial keeps its checkpoints."""
-    folder = Path(job.folder, trial)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def trial_folder(job: TrialJob, number: int) -> Path:
+    """Where a trial keeps its checkpoints; found again by the next attempt at the study."""
+    return Path(job.folder, f"trial-{number}")
 
 
 @lru_cache(maxsize=1)

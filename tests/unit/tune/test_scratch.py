@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import Unavailable
 from tasks.tune.scratch import scratch_folder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,7 +23,7 @@ with scratch_folder(Path(sys.argv[1]), "other") as folder:
 """
 
 
-def test_a_killed_process_s_folder_goes_at_the_next_start_and_a_living_one_s_stays(tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_there_for_the_next_attempt_alone(tmp_path: Path) -> None:
     parent = tmp_path / "search"
     command = [sys.executable, "-c", SCRIPT, str(parent)]
     with subprocess.Popen(
@@ -31,16 +32,26 @@ def test_a_killed_process_s_folder_goes_at_the_next_start_and_a_living_one_s_sta
         assert other.stdout is not None
         left = Path(other.stdout.readline().strip())
         with scratch_folder(parent, "flow") as mine:
-            assert mine.name.startswith("flow-")
-            assert (left / "checkpoint").exists()
-        assert not mine.exists()
+            assert mine == parent / "flow"
+        with pytest.raises(Unavailable, match="Another process works"), scratch_folder(parent, "other", 0.1):
+            pass
         os.kill(other.pid, signal.SIGKILL)
-    with scratch_folder(parent, "flow") as mine:
-        assert sorted(path.name for path in parent.iterdir()) == [mine.name, f"{mine.name}.lock"]
+    with scratch_folder(parent, "flow"):
+        pass
+    with scratch_folder(parent, "other") as again:
+        assert again == left
+        assert (again / "checkpoint").exists()
     assert list(parent.iterdir()) == []
 
 
-def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), scratch_folder(tmp_path, "flow"):
-        raise RuntimeError
+def test_an_error_leaves_it_for_the_next_attempt(tmp_path: Path) -> None:
+    def fail() -> None:
+        with scratch_folder(tmp_path, "flow") as folder:
+            (folder / "checkpoint").write_text("")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    with scratch_folder(tmp_path, "flow") as folder:
+        assert (folder / "checkpoint").exists()
     assert list(tmp_path.iterdir()) == []
