@@ -71,6 +71,10 @@ class Mirror(Callback):  # type: ignore[misc]
         self.known = known
         self.changed = changed
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep: Ray writes all that it was given to a file that is never read."""
+        return {}
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run; a trial that goes on after a pause keeps the one it has."""
         if trial.trial_id in self.study.trials:

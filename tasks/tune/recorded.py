@@ -129,7 +129,8 @@ def settings_of(client: MlflowClient, study_run: str) -> tuple[TuneConfig, Datas
 
 def keep_settings(client: MlflowClient, study_run: str, config: TuneConfig, ref: DatasetRef) -> None:
     """Record the settings and the dataset of a study."""
-    told = {"config": config.model_dump(mode="json"), "dataset": ref.model_dump(mode="json")}
+    said = config.model_dump(mode="json", exclude={"katib"})  # its fields have what it says
+    told = {"config": said, "dataset": ref.model_dump(mode="json")}
     client.log_text(study_run, json.dumps(told, indent=1), STUDY_FILE)
 
 

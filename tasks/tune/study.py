@@ -78,8 +78,6 @@ def run_study(
     metric, mode = objective(ref.problem, config.metric)
     _require_metric(metric, metric_names(ref.problem, list(store.open(ref).splits)), ref)
     _require_slots(config.max_parallel)
-    if config.searcher == "grid":
-        points.grid(space)  # refused, where it has no end
     size = points.size(space)
     planned = int(min(config.max_trials, size))
     study = Study(
@@ -169,7 +167,7 @@ def _search(
     """Let Ray run the trials that are left."""
     suggestions = Suggestions(space, config.searcher, config.seed, study.mode, planned=study.planned)
     for one in before:
-        suggestions.recall(one.trial.number, one.trial.point, one.trial.best if one.is_over else None)
+        suggestions.recall(one.trial.number, one.trial.point, one.trial.best, ended=one.is_over)
     unfinished = [(one.trial.number, one.trial.point) for one in before if not one.is_over]
     first = 1 + max((one.trial.number for one in before), default=0)
     to_run = study.planned - study.finished

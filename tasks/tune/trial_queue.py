@@ -50,6 +50,10 @@ class TrialQueue(Searcher):  # type: ignore[misc]
         trial = self._study.trials.get(trial_id)
         self._suggestions.tell(self._numbers[trial_id], None if trial is None else trial.best)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing to keep: Ray writes all that it was given to a file that is never read."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: see the class."""
 
