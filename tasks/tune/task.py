@@ -57,9 +57,11 @@ def tune_model(ref: DatasetRef, config: TuneConfig, site: str = "local") -> Stud
         config: What to search, how, and when to end.
         site: Which set of blocks to use.
     """
-    server = cast(MlflowServer, MlflowServer.load(site))
-    watch = Watcher(server, cast(DocsSite, DocsSite.load(site)))
-    with workplace(site) as place, watch.page:
+    from tasks.tune.progress import StudyPage
+
+    watch = Watcher(cast(MlflowServer, MlflowServer.load(site)))
+    page = StudyPage(watch.view, cast(DocsSite, DocsSite.load(site)))
+    with workplace(site) as place, page:
         from tasks.tune.study import run_study
 
         study = run_study(ref, config, place.store, place.client, place.folder, watch, tags=place.tags)
@@ -127,21 +129,14 @@ class SearchProgress:
 
 
 class Watcher(SearchProgress):
-    """Shows a study: see `tasks.tune.study.Watch`.
+    """Shows a study: see `tasks.tune.study.Watch`. Ray keeps a copy, so that it holds no thread or lock.
 
     Args:
         server: Where its trials are recorded.
-        docs: Holds the pictures of its page.
-
-    Attributes:
-        page: Shows the trials while it is entered.
     """
 
-    def __init__(self, server: MlflowServer, docs: DocsSite) -> None:
-        from tasks.tune.progress import StudyPage
-
+    def __init__(self, server: MlflowServer) -> None:
         super().__init__("study-progress", "Study")
-        self.page = StudyPage(self._view, docs)
         self._server = server
         self._study: Study | None = None
         self._named: tuple[str, str] | None = None
@@ -168,7 +163,7 @@ class Watcher(SearchProgress):
             f"{study.finished} of {study.planned} trials ended; best {study.metric}: {shown}",
         )
 
-    def _view(self) -> StudyView | None:
+    def view(self) -> StudyView | None:
         """The study as its page shows it; asked by the page's thread."""
         from tasks.tune.view import of_study
 
