@@ -1,62 +1,69 @@
-"""A study or a sweep as its MLflow runs tell it: every trial, best first."""
+"""A study as its MLflow runs tell it, when it has ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, cast
 
-from tasks.markdown import cell, link, number, table
+from tasks.train.tags import BEST_RUN_TAG, END_REASON_TAG, ERROR_TAG, KIND_TAG, STATUS_TAG, TRIAL_TAG
+from tasks.tune.view import Row, StudyView
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+    from tasks.train.algorithms.algorithm import Value
 
-def render(parent: Run, children: list[Run], address: Callable[[str], str]) -> str:
-    """The trials of a study as Markdown.
+
+def of_runs(parent: Run, children: Sequence[Run], address: Callable[[str], str]) -> StudyView:
+    """The view of a recorded study.
 
     Args:
         parent: The study's run.
-        children: Its trials' runs.
+        children: Its trials' runs; others below it, such as the best training, are left out.
         address: Gives the page of a run by its id.
     """
-    metric, mode = parent.data.params["metric"], parent.data.params["mode"]
-    name = f"best_{metric}"
-    trials = [
-        run
-        for run in children
-        if "trainyard.trial" in run.data.tags and "trainyard.kind" not in run.data.tags
-    ]
-
-    def rank(run: Run) -> tuple[bool, float]:
-        value = run.data.metrics.get(name)
-        return value is None, (-value if mode == "max" else value) if value is not None else 0.0
-
-    rows = []
-    for run in sorted(trials, key=rank):
-        tags, value = run.data.tags, run.data.metrics.get(name)
-        settings = ", ".join(f"{key} {_short(given)}" for key, given in sorted(run.data.params.items()))
-        rows.append(
-            [
-                link(f"trial {tags['trainyard.trial']}", address(run.info.run_id)),
-                number(value),
-                cell(tags.get("trainyard.status", run.info.status.lower())),
-                number(int(run.data.metrics.get("best_epoch", 0))),
-                cell(settings),
-                cell(tags.get("trainyard.error", "")),
-            ]
-        )
-    best = parent.data.tags.get("trainyard.best_run", "")
-    head = [
-        f"# {cell(parent.info.run_name)}",
-        f"Ended: **{cell(parent.data.tags.get('trainyard.end_reason', 'not yet'))}**, "
-        f"{len(rows)} trials. {link('The best as a training', address(best)) if best else ''}",
-    ]
-    header = ["trial", metric.replace("_", " "), "status", "best epoch", "settings", "error"]
-    return "\n\n".join([*head, table(header, rows, right=(header[1], "best epoch"))])
+    params, tags = parent.data.params, parent.data.tags
+    trials = [run for run in children if TRIAL_TAG in run.data.tags and KIND_TAG not in run.data.tags]
+    best = tags.get(BEST_RUN_TAG, "")
+    goal = params.get("goal", "")
+    return StudyView(
+        name=parent.info.run_name,
+        metric=params["metric"],
+        mode=cast(Literal["min", "max"], params["mode"]),
+        rows=tuple(
+            sorted((_row(run, params["metric"], address) for run in trials), key=lambda row: row.number)
+        ),
+        goal=float(goal) if goal not in ("", "None") else None,
+        planned=int(params.get("max_trials", 0)),
+        end_reason=tags.get(END_REASON_TAG, ""),
+        best_url=address(best) if best else "",
+    )
 
 
-def _short(value: str) -> str:
-    try:
-        return number(float(value)) if "." in value or "e" in value else value
-    except ValueError:
-        return value
+def _row(run: Run, metric: str, address: Callable[[str], str]) -> Row:
+    tags, info = run.data.tags, run.info
+    best = run.data.metrics.get(f"best_{metric}", math.nan)
+    steps = {logged.key: logged.step for logged in run.data.to_proto().metrics}
+    return Row(
+        number=int(tags[TRIAL_TAG]),
+        status=tags.get(STATUS_TAG, info.status.lower()),
+        point={name: _value(text) for name, text in sorted(run.data.params.items())},
+        best=best if math.isfinite(best) else None,
+        epochs=int(steps.get(metric, 0)),
+        seconds=(info.end_time - info.start_time) / 1000 if info.end_time else None,
+        run_url=address(info.run_id),
+        error=tags.get(ERROR_TAG, ""),
+    )
+
+
+def _value(text: str) -> Value:
+    """A hyperparameter of which MLflow has kept the text."""
+    if text in ("True", "False"):
+        return text == "True"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

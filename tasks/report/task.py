@@ -180,9 +180,12 @@ def _mistaken(found: Evaluation, site: str) -> tuple[dict[str, Image.Image], dic
 
 @task(name="report study", task_run_name="report study of {study.trials} trials")
 def report_study(study: StudyRef, site: str = "local") -> None:
-    """Publish every trial of a tuning study, or the leaderboard of a sweep, best first."""
-    from tasks.report import study as study_page
+    """Publish the trials of a tuning study, as a table and pictures, or the leaderboard of a sweep."""
     from tasks.report.leaderboard import entries, leaderboard
+    from tasks.report.study import of_runs
+    from tasks.tune.figures.figures import FIGURES, figures
+    from tasks.tune.figures.importance import importance
+    from tasks.tune.figures.trial_table import trial_table
 
     server = cast(MlflowServer, MlflowServer.load(site))
     client = server.client()
@@ -200,11 +203,17 @@ def report_study(study: StudyRef, site: str = "local") -> None:
         page = f"# {parent.info.run_name}\n\nEnded: **{study.end_reason}**\n\n{board}"
         create_markdown_artifact(page, key="leaderboard", description="Algorithms side by side, best first")
         return
-    create_markdown_artifact(
-        study_page.render(parent, children, address),
-        key="trials",
-        description="Trials of the study, best first",
-    )
+    view = of_runs(parent, children, address)
+    found = importance(view)
+    _drop_earlier("trials", site)
+    about = "Trials of the study, best first"
+    create_markdown_artifact(trial_table(view, found), key="trials", description=about)
+    pictures = figures(view, found)
+    for key, shows in FIGURES.items():
+        _drop_earlier(key, site)
+        if key in pictures:
+            address_of_it = _kept(pictures[key].encode(), "pictures", ".svg", site)
+            create_image_artifact(address_of_it, key=key, description=shows)
 
 
 @task(name="report summary", task_run_name="report summary of {version.name}")
@@ -279,7 +288,7 @@ def _publish(card: Figure, key: str, description: str, site: str, folder: str = 
 
 
 def _drop_earlier(key: str, site: str) -> None:
-    """Take back what this flow run has published under a key: the curves as they were while it trained."""
+    """Take back what this flow run has published under a key: what was shown while it ran."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return

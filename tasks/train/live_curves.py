@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import islice, pairwise
+from itertools import islice
 
+from tasks import svg
 from tasks.train.algorithms.fit import Metrics
 from tasks.train.cross_validation import FIT, FIT_EPOCH, FITS
 
 QUANTITIES = ("loss", "accuracy", "rmse")
-COLOURS = {"train": "#0072b2", "validation": "#d55e00"}
-_INK, _MUTED, _RULE = "#1f2933", "#616e7c", "#e4e7eb"
+COLOURS = {"train": svg.BLUE, "validation": svg.ORANGE}
 _WIDTH, _HEIGHT = 480, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 46, 44
-_TICKS = 5
 
 _MOST_OWN = 3
 """Panels of own code."""
@@ -58,19 +57,11 @@ def live_curves(epochs: Sequence[tuple[int, Metrics]], planned: int, detail: str
     if fits > 1:
         fold = f"fold {latest[FIT]:.0f} of {fits - 1}"
         heading += ", " + ("all rows (faint: the folds)" if latest[FIT] == fits else fold)
-    width = _WIDTH * len(shown)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT + 34}" width="{width}" '
-        f'height="{_HEIGHT + 34}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{_HEIGHT + 34}" fill="#ffffff"/>',
-        f'<text x="12" y="24" font-size="16" font-weight="bold" fill="{_INK}">{heading}</text>',
-        f'<text x="{width - 12}" y="24" text-anchor="end" fill="{_MUTED}">{_escaped(detail)}</text>',
+    panels_drawn = [
+        f'<g transform="translate({place * _WIDTH},0)">{_panel(svg.escaped(quantity), curves, each)}</g>'
+        for place, (quantity, curves) in enumerate(shown.items())
     ]
-    for place, (quantity, curves) in enumerate(shown.items()):
-        parts.append(
-            f'<g transform="translate({place * _WIDTH},34)">{_panel(_escaped(quantity), curves, each)}</g>'
-        )
-    return "".join([*parts, "</svg>"])
+    return svg.card(_WIDTH * len(shown), _HEIGHT, heading, detail, panels_drawn)
 
 
 def _curves(epochs: Sequence[tuple[int, Metrics]], quantity: str) -> dict[str, list[Points]]:
@@ -101,7 +92,7 @@ def _has_line(curves: dict[str, list[Points]]) -> bool:
 def _panel(quantity: str, curves: dict[str, list[Points]], planned: int) -> str:
     shown = [point for lines in curves.values() for points in lines for point in points]
     values = [value for _, value in shown]
-    ticks = _ticks(min(values), max(values))
+    ticks = svg.ticks(min(values), max(values))
     low, high = min(ticks[0], min(values)), max(ticks[-1], max(values))
     first = min(1, *(epoch for epoch, _ in shown))  # own code may count from 0
     last = max(planned, *(epoch for epoch, _ in shown), first + 1)
@@ -112,21 +103,21 @@ def _panel(quantity: str, curves: dict[str, list[Points]], planned: int) -> str:
     def down(value: float) -> float:
         return _TOP + (high - value) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
 
-    parts = [f'<text x="{_LEFT}" y="20" font-size="13" fill="{_INK}">{quantity}</text>']
+    parts = [f'<text x="{_LEFT}" y="20" font-size="13" fill="{svg.INK}">{quantity}</text>']
     for tick in ticks:
         y = down(tick)
         parts.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_RULE}"/>'
-            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="{_MUTED}">{tick:.4g}</text>'
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{svg.RULE}"/>'
+            f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" fill="{svg.MUTED}">{tick:.4g}</text>'
         )
     parts += [
         f'<text x="{across(epoch):.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle" '
-        f'fill="{_MUTED}">{epoch}</text>'
+        f'fill="{svg.MUTED}">{epoch}</text>'
         for epoch in sorted({round(first + (last - first) * part / 4) for part in range(5)})
     ]
     parts.append(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 8}" text-anchor="middle" '
-        f'fill="{_MUTED}">{"epoch" if planned else "step"}</text>'
+        f'fill="{svg.MUTED}">{"epoch" if planned else "step"}</text>'
     )
     for place, (split, lines) in enumerate(curves.items()):
         colour = COLOURS.get(split, COLOURS["train"])
@@ -142,22 +133,6 @@ def _panel(quantity: str, curves: dict[str, list[Points]], planned: int) -> str:
             parts.append(f'<circle cx="{across(epoch):.1f}" cy="{down(value):.1f}" r="3" fill="{colour}"/>')
         parts.append(
             f'<line x1="{x}" x2="{x + 16}" y1="16" y2="16" stroke="{colour}" stroke-width="2"/>'
-            f'<text x="{x + 20}" y="20" fill="{_INK}">{split}</text>'
+            f'<text x="{x + 20}" y="20" fill="{svg.INK}">{split}</text>'
         )
     return "".join(parts)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Round values that lie around a range, some five of them."""
-    if high - low <= 1e-12 * max(abs(low), abs(high)):
-        low, high = low - (abs(low) or 1.0) / 2, high + (abs(high) or 1.0) / 2
-    rough = (high - low) / (_TICKS - 1)
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first = math.floor(low / step)
-    ticks = [0.0 if n == 0 else n * step for n in range(first, math.ceil(high / step) + 1)]
-    return ticks if all(a < b for a, b in pairwise(ticks)) else [low, high]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -38,9 +38,7 @@ class Progress:
         self.log = get_run_logger()
         self._detail = detail
         self._said = ""
-        self._docs = docs
-        self._picture = f"pictures/live-{uuid4().hex}.svg"
-        self._drawn: UUID | None = None
+        self._curves = LivePicture(docs, "learning-curves")
         self._drawn_at = time.monotonic()
         self._bar = cast(
             UUID,
@@ -67,25 +65,53 @@ class Progress:
             share = 1.0
         update_progress_artifact(self._bar, progress=100.0 * share, description=line)
         due = time.monotonic() - self._drawn_at >= CURVES_INTERVAL_S
-        if self._drawn if standing.ended else due:
+        if self._curves.shown if standing.ended else due:
             self._draw(standing)
 
     def _draw(self, standing: Standing) -> None:
-        """Publish the curves so far: one file and one artifact, which are replaced each time."""
         picture = live_curves(standing.curves, standing.epochs, self._detail)
-        if not picture:
-            return
-        file = Path(self._docs.folder, self._picture)
+        if picture:
+            self._curves.show(
+                picture, f"Learning curves of {self._detail}, while it trains", f"epoch={standing.epoch}"
+            )
+            self._drawn_at = time.monotonic()
+
+
+class LivePicture:
+    """A picture on the page of the flow run: one file and one artifact, which are replaced each time.
+
+    Args:
+        docs: Holds the file.
+        key: Of the artifact.
+    """
+
+    def __init__(self, docs: DocsSite, key: str) -> None:
+        self._docs = docs
+        self._key = key
+        self._name = f"pictures/live-{uuid4().hex}.svg"
+        self._artifact: UUID | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a picture yet."""
+        return self._artifact is not None
+
+    def show(self, picture: str, about: str, version: str) -> None:
+        """Publish the picture as it is now.
+
+        Args:
+            picture: SVG.
+            about: What it shows.
+            version: Another one each time: browsers keep what they have seen of the same address.
+        """
+        file = Path(self._docs.folder, self._name)
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_suffix(".partial")
         aside.write_text(picture)
         aside.replace(file)
-        # An address that changes with the picture: browsers keep what they have seen of the same one.
-        url = f"{self._docs.url.rstrip('/')}/{self._picture}?epoch={standing.epoch}"
-        about = f"Learning curves of {self._detail}, while it trains"
-        if self._drawn is None:
-            self._drawn = cast(UUID, create_image_artifact(url, key="learning-curves", description=about))
+        url = f"{self._docs.url.rstrip('/')}/{self._name}?{version}"
+        if self._artifact is None:
+            self._artifact = cast(UUID, create_image_artifact(url, key=self._key, description=about))
         else:
             with get_client(sync_client=True) as client:
-                client.update_artifact(self._drawn, ArtifactUpdate(data=url, description=about))
-        self._drawn_at = time.monotonic()
+                client.update_artifact(self._artifact, ArtifactUpdate(data=url, description=about))

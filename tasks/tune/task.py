@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
+from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
 from blocks.ray_cluster import RayCluster
 from tasks.cache import StepCache
 from tasks.data.task import asking_user, open_store
 from tasks.home import home
 from tasks.refs import DatasetRef, RunRef, StudyRef
-from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG
+from tasks.train.pages import run_page
+from tasks.train.tags import FLOW_RUN_TAG, OWNER_TAG, PARENT_TAG
 from tasks.tune.config import ExtendConfig, SubmitConfig, TuneConfig
 from tasks.tune.scratch import scratch_folder
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
     from tasks.data.storage.store import DatasetStore
     from tasks.tune.records import Study
+    from tasks.tune.progress import StudyPage
+    from tasks.tune.view import StudyView
 
 
 def verify_best(result: StudyRef, inputs: Mapping[str, Any]) -> None:
@@ -53,8 +58,8 @@ def tune_model(ref: DatasetRef, config: TuneConfig, site: str = "local") -> Stud
         config: What to search, how, and when to end.
         site: Which set of blocks to use.
     """
-    watch = Watcher()
-    with workplace(site) as place:
+    watch = Watcher(cast(MlflowServer, MlflowServer.load(site)))
+    with workplace(site) as place, watch.page(site):
         from tasks.tune.recorded import unfinished_study
         from tasks.tune.study import run_study
 
@@ -94,8 +99,8 @@ def extend_study(config: ExtendConfig, site: str = "local") -> StudyRef:
         config: The study, and by how much.
         site: Which set of blocks to use.
     """
-    watch = Watcher()
-    with workplace(site) as place:
+    watch = Watcher(cast(MlflowServer, MlflowServer.load(site)))
+    with workplace(site) as place, watch.page(site):
         from tasks.tune.later import extended
         from tasks.tune.study import run_study
 
@@ -182,16 +187,30 @@ class SearchProgress:
 
 
 class Watcher(SearchProgress):
-    """Shows a study: see `tasks.tune.study.Watch`."""
+    """Shows a study: see `tasks.tune.study.Watch`. Ray keeps a copy, so that it holds no thread or lock.
 
-    def __init__(self) -> None:
+    Args:
+        server: Where its trials are recorded.
+    """
+
+    def __init__(self, server: MlflowServer) -> None:
         super().__init__("study-progress", "Study")
+        self._server = server
+        self._study: Study | None = None
+        self._named: tuple[str, str] | None = None
+        self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}
 
     def __call__(self, study: Study) -> None:
         """Hear of a trial that started or ended."""
-        ended = {}
+        self._study = study
+        now, ended = time.monotonic(), {}
         for trial in list(study.trials.values()):
-            if trial.status not in ("created", "running"):
+            if trial.status in ("created", "running"):
+                self._began.setdefault(trial.id, now)
+            else:
+                if trial.id in self._began:
+                    self._took.setdefault(trial.id, now - self._began[trial.id])
                 score = "no score" if trial.best is None else f"{study.metric} {trial.best:.4f}"
                 ended[trial.id] = f"Trial {trial.number} {trial.status}: {score}. {trial.error}".rstrip()
         best = study.best
@@ -201,3 +220,25 @@ class Watcher(SearchProgress):
             100.0 * study.finished / max(study.planned, 1),
             f"{study.finished} of {study.planned} trials ended; best {study.metric}: {shown}",
         )
+
+    def page(self, site: str) -> StudyPage:
+        """The page of the study, kept up to date while the block runs."""
+        from tasks.tune.progress import StudyPage
+
+        return StudyPage(self.view, cast(DocsSite, DocsSite.load(site)))
+
+    def view(self) -> StudyView | None:
+        """The study as its page shows it; asked by the page's thread."""
+        from tasks.tune.view import of_study
+
+        study = self._study
+        if study is None or not study.trials:
+            return None
+        if self._named is None:
+            client = self._server.client()
+            first = client.get_run(next(iter(study.trials.values())).run_id)
+            parent = client.get_run(first.data.tags[PARENT_TAG])
+            self._named = parent.info.run_name, first.info.experiment_id
+        name, experiment = self._named
+        took = dict(self._took)
+        return of_study(study, name, lambda run: run_page(self._server.tracking_uri, experiment, run), took)

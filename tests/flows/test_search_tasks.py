@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from sklearn.datasets import load_iris
 
+from blocks.docs_site import DocsSite
 from blocks.mlflow_server import MlflowServer
 from blocks.object_store import ObjectStore
 from blocks.ray_cluster import RayCluster
@@ -59,6 +60,7 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatasetRef]:
     MlflowClient(uri).create_experiment("default", artifact_location=str(folder / "artifacts"))
     MlflowServer(tracking_uri=uri).save(SITE, overwrite=True)
     ObjectStore(url=str(folder / "store")).save(SITE, overwrite=True)
+    DocsSite(folder=str(folder / "docs"), url="http://127.0.0.1:4300").save(SITE, overwrite=True)
     RayCluster(num_cpus=2).save(SITE, overwrite=True)
     loaded = load_iris(as_frame=True)
     frame = loaded.data.assign(label=loaded.target).sample(frac=1, random_state=0)
@@ -97,6 +99,10 @@ def test_trials_and_leaderboard_are_published(searched: tuple[StudyRef, StudyRef
     trials = _page("trials")
     assert trials.count("| succeeded |") == 3
     assert "max trials reached" in trials
+    for key in ("study-history", "study-coordinates"):
+        address = _page(key)
+        assert address.startswith("http://127.0.0.1:4300/pictures/")
+        assert "live-" not in address, "the picture of the ended study takes the place of the live one"
     board = _page("leaderboard")
     assert "random_forest" in board
     assert f"/runs/{sweep.best.run_id}" in board
