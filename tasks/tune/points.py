@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tasks.errors import InvalidSettings
 from tasks.train.algorithms.algorithm import Value
@@ -14,16 +14,37 @@ from tasks.tune.config import SearchDimension
 MAX_GRID = 10_000
 
 Point = dict[str, Value]
-"""One value for each searched hyperparameter."""
+"""One value for each searched hyperparameter; those whose condition is not met are left out."""
+
+Key = frozenset[tuple[str, bool, Value]]
 
 
 def size(space: Sequence[SearchDimension]) -> float:
-    """Points of the space; infinite where a dimension is continuous."""
-    return math.prod(dimension.count for dimension in space)
+    """Points of the space that differ; infinite where a dimension is continuous."""
+    children: dict[str, list[SearchDimension]] = {}
+    for dimension in space:
+        children.setdefault(dimension.only_if.name if dimension.only_if else "", []).append(dimension)
+
+    def below(dimension: SearchDimension) -> float:
+        """Points of a dimension and those that depend on it."""
+        dependent = children.get(dimension.name, [])
+        named = {dimension.place(value) for child in dependent for value in _needed(child)} - {None}
+        total = dimension.count - len(named)
+        for place in named:
+            assert place is not None
+            point = {dimension.name: dimension.at(place)}
+            total += math.prod(below(child) for child in dependent if child.searched(point))
+        return total
+
+    return math.prod(below(dimension) for dimension in children.get("", []))
 
 
-def grid(space: Sequence[SearchDimension]) -> list[Point]:
-    """Every point, the last dimension moving fastest.
+def _needed(dimension: SearchDimension) -> list[Value]:
+    return dimension.only_if.values if dimension.only_if else []
+
+
+def refuse_grid(space: Sequence[SearchDimension]) -> None:
+    """Refuse a grid that has no end or too many points, without listing them.
 
     Raises:
         InvalidSettings: A dimension is continuous, or the grid has more than `MAX_GRID` points.
@@ -44,9 +65,26 @@ def grid(space: Sequence[SearchDimension]) -> list[Point]:
             allowed=f"at most {MAX_GRID:,}",
             mend="take larger steps or fewer hyperparameters, or search at random",
         )
-    axes = [values(dimension) for dimension in space]
-    names = [dimension.name for dimension in space]
-    return [dict(zip(names, point, strict=True)) for point in itertools.product(*axes)]
+
+
+def grid(space: Sequence[SearchDimension]) -> list[Point]:
+    """Every point, the last dimension moving fastest.
+
+    Raises:
+        InvalidSettings: A dimension is continuous, or the grid has more than `MAX_GRID` points.
+    """
+    refuse_grid(space)
+    points: list[Point] = [{}]
+    for dimension in space:
+        axis = values(dimension)
+        points = [
+            longer
+            for point in points
+            for longer in (
+                [{**point, dimension.name: value} for value in axis] if dimension.searched(point) else [point]
+            )
+        ]
+    return points
 
 
 def draw(space: Sequence[SearchDimension], count: int, seed: int) -> list[Point]:
@@ -56,45 +94,58 @@ def draw(space: Sequence[SearchDimension], count: int, seed: int) -> list[Point]
         `count` points, or all points of a space that has no more; the first points of a larger count
         with the same seed are the same.
     """
-    if size(space) <= min(count, MAX_GRID):
-        points = grid(space)
-        random.Random(seed).shuffle(points)
-        return points
+    return list(itertools.islice(drawn(space, seed), count))
+
+
+def drawn(space: Sequence[SearchDimension], seed: int) -> Iterator[Point]:
+    """Distinct random points, until there are no more."""
     chance = random.Random(seed)
-    seen: dict[tuple[Value, ...], Point] = {}
-    while len(seen) < count:
-        point = {dimension.name: _draw_one(dimension, chance) for dimension in space}
-        seen.setdefault(tuple(point.values()), point)
-    return list(seen.values())
+    total = size(space)
+    if total <= MAX_GRID:
+        points = grid(space)
+        chance.shuffle(points)
+        yield from points
+        return
+    seen: set[Key] = set()
+    while len(seen) < total:
+        point = draw_one(space, chance)
+        if key(point) not in seen:
+            seen.add(key(point))
+            yield point
+
+
+def draw_one(space: Sequence[SearchDimension], chance: random.Random) -> Point:
+    """A random point."""
+    point: Point = {}
+    for dimension in space:
+        if dimension.searched(point):
+            point[dimension.name] = draw_value(dimension, chance)
+    return point
+
+
+def draw_value(dimension: SearchDimension, chance: random.Random) -> Value:
+    """A random value of a dimension."""
+    if not math.isinf(dimension.count):
+        return dimension.at(chance.randrange(int(dimension.count)))
+    low, high = dimension.ends
+    if dimension.kind == "log":
+        return min(max(math.exp(chance.uniform(math.log(low), math.log(high))), low), high)
+    return chance.uniform(low, high)
 
 
 def values(dimension: SearchDimension) -> list[Value]:
     """The values of a dimension that has finitely many."""
-    if dimension.kind == "choice":
-        return list(dimension.choices)
-    return [_value(dimension, place) for place in range(int(dimension.count))]
+    return [dimension.at(place) for place in range(int(dimension.count))]
 
 
-def _draw_one(dimension: SearchDimension, chance: random.Random) -> Value:
-    if dimension.kind == "choice":
-        return chance.choice(dimension.choices)
-    if not math.isinf(dimension.count):
-        return _value(dimension, chance.randrange(int(dimension.count)))
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.kind == "log":
-        drawn = math.exp(chance.uniform(math.log(dimension.low), math.log(dimension.high)))
-        return min(max(drawn, dimension.low), dimension.high)
-    return chance.uniform(dimension.low, dimension.high)
+def holds(space: Sequence[SearchDimension], point: Point) -> bool:
+    """Whether a point has a value in its range for what is searched with it, and nothing else."""
+    searched = [dimension for dimension in space if dimension.searched(point)]
+    return {dimension.name for dimension in searched} == set(point) and all(
+        dimension.takes(point[dimension.name]) for dimension in searched
+    )
 
 
-def _value(dimension: SearchDimension, place: int) -> Value:
-    assert dimension.low is not None
-    assert dimension.high is not None
-    if dimension.kind == "int":
-        return int(dimension.low) + place * int(dimension.step or 1)
-    if dimension.step is None:
-        return dimension.low
-    if dimension.kind == "log":
-        return min(dimension.low * dimension.step**place, dimension.high)
-    return min(dimension.low + place * dimension.step, dimension.high)
+def key(point: Point) -> Key:
+    """What equal points have in common, whatever the order of their values; true is not 1."""
+    return frozenset((name, isinstance(value, bool), value) for name, value in point.items())
