@@ -52,7 +52,7 @@ def move_katib(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
         own = given.get(name)
         if own not in (None, [], {}) and own not in (value, defaults.get(name)):
             raise InvalidSettings(
-                f"{name} is {own!r} in the form, and {value!r} in the experiment of Katib",
+                f"The form has {own!r} for {name}, and the experiment of Katib has {value!r}",
                 where=f"katib and {name}",
                 mend="say it in one of the two places",
             )
@@ -230,9 +230,11 @@ def _only(part: Mapping[str, Any], known: set[str], where: str) -> None:
     """Refuse names that cannot be honoured; those without a value say nothing."""
     foreign = [name for name, value in part.items() if name not in known and value not in (None, "", [], {})]
     if foreign:
-        plural = "cannot be honoured"
         raise _refused(
-            f"{', '.join(foreign)} in {where}", plural, allowed=", ".join(sorted(known)), mend=_OURS_ALONE
+            f"{', '.join(foreign)} in {where}",
+            "cannot be honoured",
+            allowed=", ".join(sorted(known)),
+            mend=_OURS_ALONE,
         )
 
 
@@ -254,4 +256,4 @@ def _whole(value: Any, where: str, least: int) -> int:
 
 
 def _refused(where: str, fault: str, *, allowed: str = "", mend: str = "") -> InvalidSettings:
-    return InvalidSettings(f"{where} {fault}", where="katib", allowed=allowed, mend=mend)
+    return InvalidSettings(f"In the experiment, {where} {fault}", where="katib", allowed=allowed, mend=mend)

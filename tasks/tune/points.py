@@ -21,26 +21,16 @@ Key = frozenset[tuple[str, bool, Value]]
 
 def size(space: Sequence[SearchDimension]) -> float:
     """Points of the space that differ; infinite where a dimension is continuous."""
-    children: dict[str, list[SearchDimension]] = {}
-    for dimension in space:
-        children.setdefault(dimension.only_if.name if dimension.only_if else "", []).append(dimension)
-
-    def below(dimension: SearchDimension) -> float:
-        """Points of a dimension and those that depend on it."""
-        dependent = children.get(dimension.name, [])
-        named = {dimension.place(value) for child in dependent for value in _needed(child)} - {None}
-        total = dimension.count - len(named)
-        for place in named:
-            assert place is not None
+    below: dict[str, float] = {}  # points of a dimension with those that depend on it
+    for dimension in reversed(space):
+        dependent = [one for one in space if one.only_if and one.only_if.name == dimension.name]
+        named = {dimension.place(value) for one in dependent if one.only_if for value in one.only_if.values}
+        places = [place for place in named if place is not None]
+        below[dimension.name] = dimension.count - len(places)
+        for place in places:
             point = {dimension.name: dimension.at(place)}
-            total += math.prod(below(child) for child in dependent if child.searched(point))
-        return total
-
-    return math.prod(below(dimension) for dimension in children.get("", []))
-
-
-def _needed(dimension: SearchDimension) -> list[Value]:
-    return dimension.only_if.values if dimension.only_if else []
+            below[dimension.name] += math.prod(below[one.name] for one in dependent if one.searched(point))
+    return math.prod(below[dimension.name] for dimension in space if dimension.only_if is None)
 
 
 def refuse_grid(space: Sequence[SearchDimension]) -> None:

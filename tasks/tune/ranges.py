@@ -66,7 +66,7 @@ def resolve(config: TuneConfig, problem: Problem, rows: int) -> tuple[str, list[
             ranged = _ranged(_renamed(dimension, algorithm), algorithm)
             if ranged.name in (*config.hyperparameters, *(before.name for before in space)):
                 raise InvalidSettings(
-                    f"{dimension.name} is {ranged.name}, which is named already",
+                    f"The name {dimension.name} stands for {ranged.name}, which is named already",
                     where="search",
                     mend="name it once",
                 )
@@ -102,7 +102,7 @@ def refuse_objective(config: TuneConfig, problem: Problem) -> None:
                 )
     if config.mode not in (None, mode):
         raise InvalidSettings(
-            f"{metric} is better the {'larger' if mode == 'max' else 'smaller'} it is",
+            f"The metric {metric} is better the {'larger' if mode == 'max' else 'smaller'} it is",
             where="mode",
             allowed=mode,
             mend="leave mode empty, or choose another metric",
