@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from tasks.data.storage.store import DatasetStore
-    from tasks.tune.records import Study
     from tasks.tune.progress import StudyPage
+    from tasks.tune.records import Study
     from tasks.tune.view import StudyView
 
 

@@ -75,7 +75,7 @@ def broken_off(
     assert begun is not None
     before = trials_of(client, begun)
     over = {number for number, run in before.items() if run.data.tags[STATUS_TAG] == "succeeded"}
-    assert len(over) >= 2, {number: run.data.tags for number, run in before.items()}
+    assert len(over) >= 2, [(n, run.data.tags.get(STATUS_TAG), run.info.status) for n, run in before.items()]
     folder = tmp_path_factory.mktemp("new")
     with RayCluster().session():
         study = run_study(iris, study_of(max_parallel=1), store, client, folder, tags=tags, go_on=begun)

@@ -141,7 +141,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(change: dict[str, Any], word
 
 
 def test_a_field_that_contradicts_the_document_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match="form has 5 for max_trials, and .* has 12"):
+    with pytest.raises(InvalidSettings, match=r"form has 5 for max_trials, and .* has 12"):
         TuneConfig(katib=SPEC, max_trials=5)
     with pytest.raises(InvalidSettings, match="objective is given beside katib"):
         TuneConfig.model_validate({"katib": SPEC, "objective": SPEC["objective"]})
