@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +70,7 @@ class Mirror(Callback):  # type: ignore[misc]
         self.job = job
         self.known = known
         self.changed = changed
+        self._broken = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing to keep: Ray writes all that it was given to a file that is never read."""
@@ -77,6 +78,19 @@ class Mirror(Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Open the trial's run; a trial that goes on after a pause keeps the one it has."""
+        with self._told():
+            self._open(trial)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Note that something failed here: what Ray then says of its trials is not how they ended."""
+        try:
+            yield
+        except BaseException:
+            self._broken = True
+            raise
+
+    def _open(self, trial: Any) -> None:
         if trial.trial_id in self.study.trials:
             return
         number, point = int(trial.config[NUMBER]), dict(trial.config[POINT])
@@ -106,6 +120,10 @@ class Mirror(Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Log one epoch."""
+        with self._told():
+            self._log(trial, result)
+
+    def _log(self, trial: Any, result: dict[str, Any]) -> None:
         known = self.study.trials[trial.trial_id]
         if ENDED in result:
             known.ended = str(result[ENDED])
@@ -119,11 +137,14 @@ class Mirror(Callback):  # type: ignore[misc]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial that returned or was stopped."""
-        self._close(self.study.trials[trial.trial_id])
+        with self._told():
+            self._close(self.study.trials[trial.trial_id])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Close the run of a trial that raised."""
-        self._close(self.study.trials[trial.trial_id], _error_of(trial))
+        if not self._broken:
+            with self._told():
+                self._close(self.study.trials[trial.trial_id], _error_of(trial))
 
     def close_rest(self) -> None:
         """Close what was still running when the study ended."""

@@ -58,7 +58,7 @@ def broken_off(
 
     def after_two(study: Study) -> None:
         if study.finished >= 2:
-            raise Interrupted
+            raise Interrupted("Interrupted")
 
     tags = {FLOW_RUN_TAG: FLOW_RUN}
     with RayCluster().session(), pytest.raises(Exception, match="Interrupted"):  # which ends with its driver
