@@ -182,24 +182,24 @@ def _mistaken(found: Evaluation, site: str) -> tuple[dict[str, Image.Image], dic
 def report_study(study: StudyRef, site: str = "local") -> None:
     """Publish every trial of a tuning study, or the leaderboard of a sweep, best first."""
     from tasks.report import study as study_page
-    from tasks.report.leaderboard import entries, leaderboard
+    from tasks.report.leaderboard import leaderboard
+    from tasks.sweep.board import read_board
 
     server = cast(MlflowServer, MlflowServer.load(site))
     client = server.client()
     parent = client.get_run(study.run_id)
     experiment = parent.info.experiment_id
-    nested = f"tags.`{PARENT_TAG}` = '{study.run_id}'"
-    children = list(client.search_runs([experiment], nested, max_results=1000))
 
     def address(run_id: str) -> str:
         return run_page(server.tracking_uri, experiment, run_id)
 
     if parent.data.tags.get("trainyard.kind") == "sweep":
-        metric = parent.data.params["metric"]
-        board = leaderboard(entries(parent, children, address), metric=metric.replace("_", " "))
+        board = leaderboard(read_board(client, study.run_id), address)
         page = f"# {parent.info.run_name}\n\nEnded: **{study.end_reason}**\n\n{board}"
         create_markdown_artifact(page, key="leaderboard", description="Algorithms side by side, best first")
         return
+    nested = f"tags.`{PARENT_TAG}` = '{study.run_id}'"
+    children = list(client.search_runs([experiment], nested, max_results=1000))
     create_markdown_artifact(
         study_page.render(parent, children, address),
         key="trials",
