@@ -65,29 +65,27 @@ def read_board(client: MlflowClient, run_id: str) -> Board:
     return Board.model_validate_json(mlflow.artifacts.load_text(f"runs:/{run_id}/{BOARD_FILE}"))
 
 
-def make_board(metric: str, higher_is_better: bool, entries: list[Entry], client: MlflowClient) -> Board:
+def make_board(metric: str, higher_is_better: bool, entries: list[Entry]) -> Board:
     """The board of entries.
 
     Args:
         metric: Headline metric.
         higher_is_better: Of the metric.
         entries: In the order of the board.
-        client: MLflow, which has the costs of each.
     """
     return Board(
         metric=metric,
         higher_is_better=higher_is_better,
-        entries=[_board_entry(entry, client) for entry in entries],
+        entries=[_board_entry(entry) for entry in entries],
     )
 
 
-def _board_entry(entry: Entry, client: MlflowClient) -> BoardEntry:
+def _board_entry(entry: Entry) -> BoardEntry:
     about = {"algorithm": entry.algorithm, "hyperparameters": entry.attempt.point, "note": entry.error}
     if entry.run is None:
         return BoardEntry.model_validate(about)
-    metrics = client.get_run(entry.run.run_id).data.metrics
-    size, held_out = metrics.get("bundle_size_bytes"), entry.held_out or {}
-    validation, test = held_out.get("validation"), held_out.get("test")
+    metrics, size = entry.metrics, entry.metrics.get("bundle_size_bytes")
+    validation, test = entry.held_out.get("validation"), entry.held_out.get("test")
     return BoardEntry.model_validate(
         {
             **about,

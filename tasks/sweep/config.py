@@ -30,6 +30,11 @@ class SweepConfig(Settings):
         description="Trainings of the best algorithm at most: its defaults, then random points of its usual "
         "search in the time that is left. The second best has half as many, and so on. 1 is defaults alone.",
     )
+    ensemble: bool = Field(
+        default=True,
+        description="Weigh the best trainings together, as one more training: for tables, where there is a "
+        "minute or more.",
+    )
     max_parallel: int = Field(
         default=2, ge=1, le=1024, description="Trainings that run at the same time, one CPU slot each."
     )

@@ -11,6 +11,9 @@ from tasks.tune.config import TuneConfig
 from tasks.tune.points import Point, draw
 from tasks.tune.ranges import resolve
 
+ENSEMBLE = "ensemble"
+"""Stands for the algorithm of the training that is made of the others."""
+
 
 @dataclass(frozen=True)
 class Attempt:

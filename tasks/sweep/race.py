@@ -6,16 +6,16 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import ray
 
 from tasks.errors import InvalidSettings, NotFound, TrainyardError, Unavailable
 from tasks.refs import RunRef
-from tasks.sweep.plan import Attempt, next_search
+from tasks.sweep.plan import ENSEMBLE, Attempt, next_search
 from tasks.sweep.recommend import Recommendation
-from tasks.sweep.trial import HeldOut, SweepJob, Trained, run_attempt
+from tasks.sweep.trial import HeldOut, SweepJob, Trained, run_attempt, run_ensemble
 from tasks.train.tags import PARENT_TAG, STATUS_TAG, TRIAL_TAG
 from tasks.train.train import find_run
 from tasks.tune.points import Point
@@ -32,14 +32,25 @@ ENDING_S = 1.0
 
 @dataclass(frozen=True)
 class Entry:
-    """How one training of a sweep did; `error` is empty if it did."""
+    """How one training of a sweep did.
+
+    Attributes:
+        attempt: What was trained.
+        run: Its MLflow run; None where there is no model.
+        score: What it is ranked by.
+        error: Why there is no score; empty if there is.
+        took_s: From its start in Ray to its end.
+        held_out: See `Trained.held_out`.
+        metrics: Those of its run.
+    """
 
     attempt: Attempt
     run: RunRef | None = None
     score: float | None = None
     error: str = ""
     took_s: float = 0.0
-    held_out: dict[str, HeldOut] | None = None
+    held_out: dict[str, HeldOut] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def algorithm(self) -> str:
@@ -111,6 +122,29 @@ def run_race(race: Race, job: SweepJob, client: MlflowClient, watch: Watch) -> l
     return entries
 
 
+def run_last(
+    race: Race, job: SweepJob, best: list[Entry], number: int, end_at: float, client: MlflowClient
+) -> Entry:
+    """Make an ensemble of the best trainings.
+
+    Args:
+        race: What was run.
+        job: The sweep.
+        best: The members to choose from, best first.
+        number: The ensemble's, among the trainings of the sweep.
+        end_at: Value of `time.monotonic()` when it is ended.
+        client: MLflow.
+    """
+    attempt = Attempt(number, ENSEMBLE, f"weighs the {len(best)} best trainings by the validation rows")
+    runs = [entry.run for entry in best if entry.run is not None]
+    future = _ensemble.remote(job, attempt, best[0].attempt, runs)
+    began = time.monotonic()
+    while (left_s := end_at - time.monotonic()) > 0:
+        if ray.wait([future], timeout=min(POLL_S, left_s))[0]:
+            return _entry(future, attempt, began, client, race.metric)
+    return end_all({future: (attempt, began)}, client, job.parent, race.metric)[0]
+
+
 def ranked(entries: list[Entry], mode: str) -> list[Entry]:
     """Those that have a score, best first; of equals, the one that was begun first."""
     sign = -1.0 if mode == "max" else 1.0
@@ -139,6 +173,11 @@ def _attempt(job: SweepJob, attempt: Attempt, share_s: float) -> Trained:
     return run_attempt(job, attempt, share_s)
 
 
+@ray.remote(num_cpus=1, max_retries=0)
+def _ensemble(job: SweepJob, attempt: Attempt, best: Attempt, runs: list[RunRef]) -> Trained:
+    return run_ensemble(job, attempt, best, runs)
+
+
 def _entry(future: Any, attempt: Attempt, began: float, client: MlflowClient, metric: str) -> Entry:
     took_s = time.monotonic() - began
     try:
@@ -153,7 +192,8 @@ def _entry(future: Any, attempt: Attempt, began: float, client: MlflowClient, me
 
 def _scored(attempt: Attempt, ref: RunRef, run: Run, metric: str) -> Entry:
     score = run.data.metrics.get(f"best_{metric}")
-    return Entry(attempt, ref, score, "" if score is not None else f"reported no {metric}")
+    missed = "" if score is not None else f"reported no {metric}"
+    return Entry(attempt, ref, score, missed, metrics=dict(run.data.metrics))
 
 
 def end_all(

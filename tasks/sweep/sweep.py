@@ -16,8 +16,8 @@ from tasks.refs import DATASET_TAG, DatasetRef, StudyRef
 from tasks.sweep.board import make_board, write_board
 from tasks.sweep.characteristics import characteristics
 from tasks.sweep.config import SweepConfig
-from tasks.sweep.plan import points_of
-from tasks.sweep.race import Entry, Race, Watch, ranked, run_race, within
+from tasks.sweep.plan import ENSEMBLE, points_of
+from tasks.sweep.race import Entry, Race, Watch, ranked, run_last, run_race, within
 from tasks.sweep.recommend import describe, recommend
 from tasks.sweep.trial import SweepJob
 from tasks.train import algorithms
@@ -29,10 +29,18 @@ from tasks.tune.records import metric_names, objective
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-GRACE_S = 5.0
+GRACE_S = 6.0
 """Fits end so long before the budget does: their models are written down, recorded and scored meanwhile."""
-CLOSING_S = 1.5
+CLOSING_S = 2.0
 """Processes end so long before the budget does: the records are closed and the board is written meanwhile."""
+ENSEMBLE_S = 12.0
+"""Kept free for the ensemble, where there is to be one."""
+LEAST_BUDGET_S = 60
+"""Shorter sweeps have better use for that time."""
+MOST_MEMBERS = 20
+"""The best trainings, which an ensemble chooses from."""
+LEAST_ROWS = 50
+"""Fewer validation rows choose nothing."""
 
 
 def run_sweep(
@@ -69,9 +77,12 @@ def run_sweep(
         InvalidData: There is no validation split to choose by, or no algorithm was trained in time.
     """
     started = time.monotonic()
-    end_at, stop_at = started + config.budget_s - CLOSING_S, started + config.budget_s - GRACE_S
+    splits = store.open(ref).splits
+    later_s = ENSEMBLE_S if _can_be_weighed(ref, config, splits) else 0.0
+    end_at = started + config.budget_s - CLOSING_S - later_s
+    stop_at = started + config.budget_s - GRACE_S - later_s
     metric, mode = objective(ref.problem, None)
-    if metric not in metric_names(ref.problem, list(store.open(ref).splits)):
+    if metric not in metric_names(ref.problem, list(splits)):
         raise InvalidData(
             f"{ref} has no validation split to choose an algorithm by",
             mend="preprocess with a validation split",
@@ -121,7 +132,27 @@ def run_sweep(
             tags=dict(tags or {}),
         )
         entries = run_race(race, job, client, watch)
-        return _conclude(entries, race, run, client, config)
+        if later_s:
+            entries += _ensemble(entries, race, job, client, started + config.budget_s - CLOSING_S)
+            watch(entries, len(entries))
+        return _conclude(entries, race, run, config)
+
+
+def _can_be_weighed(ref: DatasetRef, config: SweepConfig, splits: Mapping[str, int]) -> bool:
+    """Whether an ensemble is to be made of the trainings: of tables with a label, if there is time."""
+    labelled_table = ref.problem.is_table and ref.problem.has_label
+    enough = config.budget_s >= LEAST_BUDGET_S and splits.get("validation", 0) >= LEAST_ROWS
+    return config.ensemble and labelled_table and enough
+
+
+def _ensemble(
+    entries: list[Entry], race: Race, job: SweepJob, client: MlflowClient, end_at: float
+) -> list[Entry]:
+    """The ensemble's entry; none where there is nothing to choose from."""
+    best = ranked(entries, race.mode)[:MOST_MEMBERS]
+    if len(best) < 2:
+        return []
+    return [run_last(race, job, best, len(entries) + 1, end_at, client)]
 
 
 def _about(ref: DatasetRef, store: DatasetStore, config: SweepConfig, end_at: float) -> Characteristics:
@@ -141,16 +172,14 @@ def _read_about(ref: DatasetRef, store_url: str, store_options: dict[str, Any]) 
     return characteristics(DatasetStore(store_url, store_options), ref)
 
 
-def _conclude(
-    entries: list[Entry], race: Race, run: TrackedRun, client: MlflowClient, config: SweepConfig
-) -> StudyRef:
+def _conclude(entries: list[Entry], race: Race, run: TrackedRun, config: SweepConfig) -> StudyRef:
     """Rank what was trained, write it down, and name the winner."""
     best = ranked(entries, race.mode)
     missed = [entry for entry in entries if entry.score is None]
-    board = make_board(race.metric.removeprefix("validation_"), race.mode == "max", [*best, *missed], client)
-    write_board(client, run.run_id, board)
+    board = make_board(race.metric.removeprefix("validation_"), race.mode == "max", [*best, *missed])
+    write_board(run.client, run.run_id, board)
     told = [f"{entry.algorithm}: {entry.error}" for entry in missed]
-    trained = len({entry.algorithm for entry in best})
+    trained = len({entry.algorithm for entry in best} - {ENSEMBLE})
     searched = sum(bool(entry.attempt.point) for entry in best)
     reason = "all algorithms tried"
     if missed:

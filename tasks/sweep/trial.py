@@ -19,12 +19,17 @@ from tasks.train.algorithms.one_call import FitOutOfTime
 from tasks.train.built_in import BuiltIn
 from tasks.train.bundle import Bundle
 from tasks.train.config import TrainConfig
+from tasks.train.mlflow_model import download_bundle
 from tasks.train.scores import headline, split_scores
 from tasks.train.tags import REASON_TAG, TRIAL_TAG
 from tasks.train.train import train
+from tasks.train.training_data import read_training_data
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from numpy.typing import NDArray
+
+    from tasks.train.algorithms.fit import TrainingData
 
 Interval = tuple[float, float]
 
@@ -92,17 +97,8 @@ def run_attempt(job: SweepJob, attempt: Attempt, share_s: float) -> Trained:
     Raises:
         FitOutOfTime: The sweep's time was up before the rows were read.
     """
-    import mlflow
-
-    mlflow.set_tracking_uri(job.tracking_uri)
-    client = mlflow.MlflowClient(job.tracking_uri)
-    store = DatasetStore(job.store_url, job.store_options)
-    settings = {
-        "algorithm": attempt.algorithm,
-        "hyperparameters": attempt.point,
-        "seed": job.seed,
-        "experiment": job.experiment,
-    }
+    store, client = _opened(job)
+    settings = _settings(job, attempt)
     trainer = BuiltIn.of(job.ref, TrainConfig.model_validate(settings), store)
     left_s = min(share_s, job.stop_at - time.time())  # the rows are read by now, which may have taken long
     if left_s < 1:
@@ -116,16 +112,71 @@ def run_attempt(job: SweepJob, attempt: Attempt, share_s: float) -> Trained:
         client,
         folder,
         trainer=trainer,
-        tags={**job.tags, TRIAL_TAG: str(attempt.number), REASON_TAG: attempt.reason[:250]},
+        tags=_tags(job, attempt),
         should_stop=lambda: time.time() >= job.stop_at,
         parent=job.parent,
     )
-    bundle = Bundle.load(folder / "bundle")
+    return _scored(job, run, folder / "bundle", trainer.data, store, client)
+
+
+def run_ensemble(job: SweepJob, attempt: Attempt, best: Attempt, runs: list[RunRef]) -> Trained:
+    """Weigh trained models, and score the ensemble.
+
+    Args:
+        job: The sweep.
+        attempt: The ensemble's.
+        best: The training that is best by itself: its settings stand for the ensemble's when it is copied.
+        runs: Trainings to choose from, best first.
+    """
+    from tasks.sweep.ensemble import Ensemble
+
+    store, client = _opened(job)
+    folder = Path(job.folder, str(attempt.number))
+    bundles = [Bundle.load(download_bundle(client, run.model_uri, folder / "members")) for run in runs]
+    trainer = Ensemble(job.ref, store, read_training_data(store, job.ref), runs, bundles, job.seed)
+    run = train(
+        job.ref,
+        TrainConfig.model_validate(_settings(job, best)),
+        store,
+        client,
+        folder,
+        trainer=trainer,
+        tags=_tags(job, attempt),
+        parent=job.parent,
+    )
+    return _scored(job, run, folder / "bundle", trainer.data, store, client)
+
+
+def _opened(job: SweepJob) -> tuple[DatasetStore, MlflowClient]:
+    import mlflow
+
+    mlflow.set_tracking_uri(job.tracking_uri)
+    return DatasetStore(job.store_url, job.store_options), mlflow.MlflowClient(job.tracking_uri)
+
+
+def _settings(job: SweepJob, attempt: Attempt) -> dict[str, Any]:
+    return {
+        "algorithm": attempt.algorithm,
+        "hyperparameters": attempt.point,
+        "seed": job.seed,
+        "experiment": job.experiment,
+    }
+
+
+def _tags(job: SweepJob, attempt: Attempt) -> dict[str, str]:
+    return {**job.tags, TRIAL_TAG: str(attempt.number), REASON_TAG: attempt.reason[:250]}
+
+
+def _scored(
+    job: SweepJob, run: RunRef, folder: Path, data: TrainingData, store: DatasetStore, client: MlflowClient
+) -> Trained:
+    """Measure a recorded model, and log it at once."""
+    bundle = Bundle.load(folder)
     raw = read_raw_rows(store, job.ref, "validation", limit=5)
     client.log_metric(run.run_id, "latency_p50_ms", latency_p50_ms(bundle, raw))
     if not job.ref.problem.has_label:
         return Trained(run, {})
-    validation = trainer.data.validation
+    validation = data.validation
     assert validation is not None  # the sweep refuses versions without
     measured = {"validation": _measured(bundle, "validation", validation.inputs, validation.labels)}
     if store.open(job.ref).splits.get("test"):

@@ -16,13 +16,14 @@ import ray
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from pydantic import ValidationError
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_breast_cancer, load_iris
 
 from blocks.ray_cluster import RayCluster
 from tasks.data.config import PreprocessConfig
 from tasks.data.preparation.preprocess import preprocess
 from tasks.data.storage.store import DatasetStore
 from tasks.errors import InvalidData, InvalidSettings, Unavailable
+from tasks.evaluate.records import evaluate_and_record
 from tasks.refs import DatasetRef, Problem
 from tasks.report.leaderboard import leaderboard
 from tasks.sweep.board import read_board
@@ -32,8 +33,10 @@ from tasks.sweep.plan import Attempt, points_of
 from tasks.sweep.race import end_all, within
 from tasks.sweep.sweep import run_sweep
 from tasks.train import algorithms
+from tasks.train.bundle import Bundle
 from tasks.train.config import TrainConfig
-from tasks.train.train import find_run, train
+from tasks.train.mlflow_model import download_bundle
+from tasks.train.train import find_run, train, verify_run
 from tests.helpers.stored_datasets import store_table
 
 
@@ -78,7 +81,7 @@ def test_all_algorithms_are_tried_and_the_best_wins(
     store: DatasetStore, client: MlflowClient, iris: DatasetRef, tmp_path: Path
 ) -> None:
     heard: list[int] = []
-    config = SweepConfig(budget_s=120, trials_per_algorithm=1)
+    config = SweepConfig(budget_s=600, trials_per_algorithm=1)
     sweep = run_sweep(iris, config, store, client, tmp_path, lambda done, total: heard.append(len(done)))
     every = algorithms.names(Problem.TABLE_CLASSIFICATION)
     assert (sweep.trials, sweep.end_reason) == (len(every), "all algorithms tried")
@@ -116,7 +119,7 @@ def test_the_time_that_is_left_goes_to_the_searches_of_the_best(
     store: DatasetStore, client: MlflowClient, iris: DatasetRef, tmp_path: Path
 ) -> None:
     names = ["logistic_regression", "k_nearest_neighbours", "extra_trees"]
-    config = SweepConfig(algorithms=names, budget_s=90, trials_per_algorithm=4, max_parallel=1, seed=5)
+    config = SweepConfig(algorithms=names, budget_s=600, trials_per_algorithm=4, max_parallel=1, seed=5)
     sweep = run_sweep(iris, config, store, client, tmp_path)
     board = read_board(client, sweep.run_id).entries
     tried = Counter(entry.algorithm for entry in board)
@@ -202,6 +205,36 @@ def test_data_that_takes_longer_to_read_than_the_budget_ends_the_sweep() -> None
     with pytest.raises(Unavailable, match="time was up"):
         within(started + 2, _wait)
     assert time.monotonic() - started < 3
+
+
+def test_an_ensemble_is_an_ordinary_training(
+    store: DatasetStore, client: MlflowClient, tmp_path: Path
+) -> None:
+    loaded = load_breast_cancer(as_frame=True)
+    frame = loaded.data.assign(label=loaded.target).sample(frac=1, random_state=0)
+    raw = store_table(store, "cancer", {"train": frame}, Problem.TABLE_CLASSIFICATION, ("bad", "good"))
+    ref = preprocess(raw, PreprocessConfig(), store)
+    names = ["logistic_regression", "lightgbm", "k_nearest_neighbours"]
+    config = SweepConfig(algorithms=names, budget_s=600, trials_per_algorithm=1)
+    sweep = run_sweep(ref, config, store, client, tmp_path / "work")
+    board = read_board(client, sweep.run_id).entries
+    assert {entry.algorithm for entry in board} == {*names, "ensemble"}
+    (entry,) = [entry for entry in board if entry.algorithm == "ensemble"]
+    assert entry.validation is not None
+    assert entry.test_interval is not None
+    assert entry.latency_p50_ms
+
+    kept = tmp_path / "models"
+    run = find_run(client, entry.run_id)
+    verify_run(client, run)
+    evaluation = evaluate_and_record(run.run_id, run.model_uri, ref, "test", store, client, kept)
+    assert evaluation.metrics["accuracy"] == pytest.approx(entry.test)
+    bundle = Bundle.load(download_bundle(client, run.model_uri, kept))
+    members = bundle.description.hyperparameters["members"]
+    assert set(members) <= {other.run_id for other in board}
+    assert sum(members.values()) == pytest.approx(1, abs=1e-3)
+    pyfunc = mlflow.pyfunc.load_model(run.model_uri)
+    assert len(pyfunc.predict(loaded.data.head(3))) == 3
 
 
 def test_what_cannot_be_is_refused_in_words(
