@@ -181,8 +181,9 @@ def _mistaken(found: Evaluation, site: str) -> tuple[dict[str, Image.Image], dic
 @task(name="report study", task_run_name="report study of {study.trials} trials")
 def report_study(study: StudyRef, site: str = "local") -> None:
     """Publish the trials of a tuning study, as a table and pictures, or the leaderboard of a sweep."""
-    from tasks.report.leaderboard import entries, leaderboard
+    from tasks.report.leaderboard import leaderboard
     from tasks.report.study import of_runs
+    from tasks.sweep.board import read_board
     from tasks.tune.figures.figures import FIGURES, figures
     from tasks.tune.figures.importance import importance
     from tasks.tune.figures.trial_table import trial_table
@@ -191,18 +192,17 @@ def report_study(study: StudyRef, site: str = "local") -> None:
     client = server.client()
     parent = client.get_run(study.run_id)
     experiment = parent.info.experiment_id
-    nested = f"tags.`{PARENT_TAG}` = '{study.run_id}'"
-    children = list(client.search_runs([experiment], nested, max_results=1000))
 
     def address(run_id: str) -> str:
         return run_page(server.tracking_uri, experiment, run_id)
 
     if parent.data.tags.get("trainyard.kind") == "sweep":
-        metric = parent.data.params["metric"]
-        board = leaderboard(entries(parent, children, address), metric=metric.replace("_", " "))
+        board = leaderboard(read_board(client, study.run_id), address)
         page = f"# {parent.info.run_name}\n\nEnded: **{study.end_reason}**\n\n{board}"
         create_markdown_artifact(page, key="leaderboard", description="Algorithms side by side, best first")
         return
+    nested = f"tags.`{PARENT_TAG}` = '{study.run_id}'"
+    children = list(client.search_runs([experiment], nested, max_results=1000))
     view = of_runs(parent, children, address)
     found = importance(view)
     _drop_earlier("trials", site)

@@ -21,7 +21,19 @@ class SweepConfig(Settings):
         json_schema_extra={"items": {"type": "string", "enum": list(catalogue.names())}},
     )
     budget_s: int = Field(
-        default=300, ge=5, le=30 * 24 * 3600, description="Time for all of them together, in seconds."
+        default=300, ge=10, le=30 * 24 * 3600, description="Time for all of it, in seconds; it ends by then."
+    )
+    trials_per_algorithm: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="Trainings of the best algorithm at most: its defaults, then random points of its usual "
+        "search in the time that is left. The second best has half as many, and so on. 1 is defaults alone.",
+    )
+    ensemble: bool = Field(
+        default=True,
+        description="Weigh the best trainings together, as one more training: for tables, where there is a "
+        "minute or more.",
     )
     max_parallel: int = Field(
         default=2, ge=1, le=1024, description="Trainings that run at the same time, one CPU slot each."

@@ -30,3 +30,24 @@ def recommend(data: Characteristics, candidates: list[str]) -> list[Recommendati
         for name in candidates
     ]
     return sorted(ranked, key=lambda one: -one.score)
+
+
+def describe(data: Characteristics) -> str:
+    """What the data is like, in one line."""
+    parts = [f"{data.train_rows:,} training rows"]
+    if data.problem.is_table:
+        parts += [
+            f"{data.columns:,} columns for the model",
+            f"{data.categorical_share:.0%} of the raw columns are categories",
+            f"{data.missing_share:.1%} of the values are missing"
+            if data.missing_share
+            else "no value is missing",
+        ]
+    else:
+        parts.append(f"images of {data.image_side_px} px")
+    if data.problem.is_classification:
+        parts.append(
+            f"{data.classes:,} classes, the rarest with {data.smallest_class_share:.0%} of the rows "
+            "that an even division would give it"
+        )
+    return ", ".join(parts)

@@ -13,7 +13,7 @@ from tasks.sweep.config import SweepConfig
 from tasks.tune.task import SearchProgress, verify_best, workplace
 
 if TYPE_CHECKING:
-    from tasks.sweep.sweep import Entry
+    from tasks.sweep.race import Entry
 
 
 @task(
@@ -43,16 +43,24 @@ def sweep_algorithms(ref: DatasetRef, config: SweepConfig, site: str = "local") 
 
 
 class Watcher(SearchProgress):
-    """Shows a sweep: see `tasks.sweep.sweep.Watch`."""
+    """Shows a sweep: see `tasks.sweep.race.Watch`."""
 
     def __init__(self) -> None:
         super().__init__("sweep-progress", "Sweep")
 
     def __call__(self, entries: list[Entry], total: int) -> None:
-        """Hear of an algorithm that ended."""
+        """Hear of a training that ended."""
         ended = {
-            entry.algorithm: f"{entry.algorithm}: "
+            str(entry.attempt.number): f"{entry.algorithm}{_shown(entry)}: "
             + (entry.error if entry.score is None else f"score {entry.score:.4f}")
             for entry in entries
         }
-        self.show(ended, 100.0 * len(entries) / max(total, 1), f"{len(entries)} of {total} algorithms ended")
+        self.show(ended, 100.0 * len(entries) / max(total, 1), f"{len(entries)} of {total} trainings ended")
+
+
+def _shown(entry: Entry) -> str:
+    values = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in entry.attempt.point.items()
+    )
+    return f" with {values}" if values else ""

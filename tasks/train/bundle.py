@@ -1,7 +1,7 @@
 """A trained model as a folder of data: what is registered, served, evaluated and moved between machines.
 
     bundle.json               what it is: problem, preprocessing, classes, dataset, settings
-    weights.safetensors       or model.skops, or model.lightgbm.txt: the learned numbers
+    weights.safetensors       or model.skops, model.lightgbm.txt, ensemble.zip of those: the learned numbers
 
 A bundle answers raw inputs (pictures, table rows as in the source file), since the preprocessing
 travels with it. Opening one runs no code out of the folder: no pickle, no import by name.
@@ -46,7 +46,9 @@ class ModelFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal["safetensors", "skops", "lightgbm", "onnx", "transformers", "own-skops", "own-lightgbm"]
+    format: Literal[
+        "safetensors", "skops", "lightgbm", "onnx", "transformers", "own-skops", "own-lightgbm", "ensemble"
+    ]
     name: str
     sha256: str
     size_bytes: int

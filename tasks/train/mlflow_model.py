@@ -40,6 +40,7 @@ _BY_FORMAT = {
     "transformers": ("torch", "safetensors", "transformers"),
     "own-skops": ("scikit-learn", "skops"),
     "own-lightgbm": ("lightgbm",),
+    "ensemble": ("torch", "safetensors", "scikit-learn", "skops", "lightgbm"),
 }
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Watch = Callable[[Study], None]
 """Hears of the study whenever a trial starts or ends."""
-_SHOWN = {"searcher", "scheduler", "max_trials", "time_limit_s", "seed"}
+_SHOWN = {"searcher", "scheduler", "max_trials", "time_limit_s", "seed", "goal"}
 
 
 def run_study(

@@ -82,7 +82,7 @@ def _page(key: str) -> Any:
 @pytest.fixture(scope="module")
 def searched(iris: DatasetRef) -> tuple[StudyRef, StudyRef]:
     tuning = TuneConfig(algorithm="logistic_regression", searcher="random", scheduler="none", max_trials=3)
-    sweeping = SweepConfig(algorithms=["logistic_regression", "random_forest"])
+    sweeping = SweepConfig(algorithms=["logistic_regression", "random_forest"], trials_per_algorithm=2)
     return search(iris, tuning, sweeping)
 
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 from tasks.refs import Problem
 from tasks.train.algorithms.forest import Forest, ForestHyperparameters, tree_parameters
-from tasks.train.algorithms.suitability import MANY_ROWS, Characteristics, Suitability, suitability
+from tasks.train.algorithms.suitability import (
+    MANY_ROWS,
+    Characteristics,
+    Suitability,
+    filled_in,
+    suitability,
+    tree_reason,
+)
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
@@ -23,9 +30,10 @@ class ExtraTrees(Forest):
         """See `Algorithm.suitability`."""
         many = data.train_rows > MANY_ROWS
         return suitability(
-            2.4 - 0.5 * many,
+            2.4 - 0.5 * many + 0.1 * filled_in(data),
             "as sound as a random forest, and smoother where columns are noisy",
             "slower than boosting on so many rows" if many else "",
+            tree_reason(data),
         )
 
     def estimator(self, problem: Problem, settings: ForestHyperparameters, seed: int) -> BaseEstimator:

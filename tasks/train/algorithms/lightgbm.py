@@ -15,7 +15,14 @@ from tasks.refs import Problem
 from tasks.train.algorithms.algorithm import AlgorithmSettings, SearchRange
 from tasks.train.algorithms.fields import ClassWeights
 from tasks.train.algorithms.fit import Fit, FitContext, Metrics, TrainingData
-from tasks.train.algorithms.suitability import FEW_ROWS, Characteristics, Suitability, suitability
+from tasks.train.algorithms.suitability import (
+    FEW_ROWS,
+    Characteristics,
+    Suitability,
+    filled_in,
+    suitability,
+    tree_reason,
+)
 from tasks.train.scores import split_scores
 
 if TYPE_CHECKING:
@@ -78,9 +85,10 @@ class Lightgbm:
             return suitability(1.5, f"strong on tables, but {data.train_rows:,} rows are few for boosting")
         mixed = data.categorical_share > 0.3
         return suitability(
-            3.0 + 0.3 * mixed,
+            3.0 + 0.3 * mixed + 0.1 * filled_in(data),
             f"usually the most accurate on tables with as many rows ({data.train_rows:,})",
             "many columns are categories, which trees split well" if mixed else "",
+            tree_reason(data),
         )
 
     def refuse(self, data: TrainingData, settings: AlgorithmSettings) -> None:

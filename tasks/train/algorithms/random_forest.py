@@ -11,7 +11,9 @@ from tasks.train.algorithms.suitability import (
     RARE_SHARE,
     Characteristics,
     Suitability,
+    filled_in,
     suitability,
+    tree_reason,
 )
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ class RandomForest(Forest):
         """See `Algorithm.suitability`."""
         many, rare = data.train_rows > MANY_ROWS, data.smallest_class_share < RARE_SHARE
         return suitability(
-            2.5 - 0.5 * many + 0.3 * rare,
+            2.5 - 0.5 * many + 0.3 * rare + 0.1 * filled_in(data),
             "sound on most tables without tuning",
             "weighs the rare classes' rows in every leaf" if rare else "",
             "slower than boosting on so many rows" if many else "",
+            tree_reason(data),
         )
 
     def estimator(self, problem: Problem, settings: ForestHyperparameters, seed: int) -> BaseEstimator:

@@ -14,6 +14,7 @@ FEW_ROWS = 1_000
 MANY_ROWS = 10_000
 WIDE = 100
 RARE_SHARE = 0.1
+MUCH_MISSING = 0.05
 
 
 class Characteristics(BaseModel):
@@ -30,6 +31,7 @@ class Characteristics(BaseModel):
     )
     image_side_px: int = Field(default=0, description="Longer side of the images; 0 for tables.")
     categorical_share: float = Field(default=0.0, description="Raw columns that are categories, 0 to 1.")
+    missing_share: float = Field(default=0.0, description="Raw values that are missing, 0 to 1; a sample's.")
 
 
 class Suitability(BaseModel):
@@ -46,12 +48,32 @@ def suitability(score: float, *reasons: str) -> Suitability:
     return Suitability(score=round(score, 3), reason="; ".join(filter(None, reasons)))
 
 
+def filled_in(data: Characteristics) -> bool:
+    """Whether so many values were missing that what stands for them matters."""
+    return data.missing_share > MUCH_MISSING
+
+
+def tree_reason(data: Characteristics) -> str:
+    """What missing values mean to trees; empty where few are."""
+    if not filled_in(data):
+        return ""
+    return f"{data.missing_share:.0%} of the values were missing, and trees can split off what fills them"
+
+
 def linear_suitability(data: Characteristics) -> Suitability:
     """What holds for every penalised linear model."""
+    worse = 0.3 * filled_in(data)
+    gaps = f"{data.missing_share:.0%} of the values were missing: what fills them bends a line"
     if data.columns > data.train_rows / 10 or data.columns > WIDE:
         return suitability(
-            2.8, f"{data.columns:,} columns for {data.train_rows:,} rows ask for a simple, penalised model"
+            2.8 - worse,
+            f"{data.columns:,} columns for {data.train_rows:,} rows ask for a simple, penalised model",
+            gaps if worse else "",
         )
     if data.train_rows < FEW_ROWS:
-        return suitability(2.6, f"with {data.train_rows:,} rows a simple model often wins, in a second")
-    return suitability(1.2, "the one to beat: fast and easy to explain")
+        return suitability(
+            2.6 - worse,
+            f"with {data.train_rows:,} rows a simple model often wins, in a second",
+            gaps if worse else "",
+        )
+    return suitability(1.2 - worse, "the one to beat: fast and easy to explain", gaps if worse else "")

@@ -22,8 +22,9 @@ FORMATS = {
     "transformers": "transformers.safetensors",
     "own-skops": "own.skops",
     "own-lightgbm": "own.lightgbm.txt",
+    "ensemble": "ensemble.zip",
 }
-"""Format to file name in a bundle; the last four are what own code may save."""
+"""Format to file name in a bundle; onnx, transformers and own-… are what own code may save."""
 
 
 def load(kind: str, path: Path, description: dict[str, Json]) -> FittedModel:
@@ -66,4 +67,8 @@ def load(kind: str, path: Path, description: dict[str, Json]) -> FittedModel:
             from tasks.train.models.own_lightgbm import OwnLightgbmModel
 
             return OwnLightgbmModel.load(path, description)
+        case "ensemble":
+            from tasks.train.models.ensemble import EnsembleModel
+
+            return EnsembleModel.load(path, description)
     raise Damaged(f"unknown model format '{kind}'", where=str(path), allowed=", ".join(FORMATS))

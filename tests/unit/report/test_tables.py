@@ -9,6 +9,7 @@ from tasks.markdown import bytes_text, cell, number
 from tasks.refs import Problem
 from tasks.report import evaluation_table, leaderboard, table_summary
 from tasks.report.summary import Links, Summary, render
+from tasks.sweep.board import Board, BoardEntry
 
 
 @pytest.mark.parametrize(
@@ -67,14 +68,19 @@ def test_class_table_keeps_the_columns_given() -> None:
 
 
 def test_leaderboard_shows_failures_without_a_place() -> None:
+    entries = [
+        BoardEntry(algorithm="lightgbm", run_id="run", hyperparameters={"learning_rate": 0.12345},
+                   validation=0.9, validation_interval=(0.85, 0.95),
+                   test=0.8, fit_time_s=1.5, size_bytes=2048),
+        BoardEntry(algorithm="mlp", note="ran out of time"),
+    ]  # fmt: skip
     board = leaderboard.leaderboard(
-        [leaderboard.Entry("lightgbm", 0.9, 1.5, 0.2, 2048, "http://x/run"),
-         leaderboard.Entry("mlp", None, note="ran out of time")],
-        metric="validation accuracy",
-    )  # fmt: skip
+        Board(metric="accuracy", higher_is_better=True, entries=entries), lambda run: f"http://x/{run}"
+    )
     _, _, first, second = board.splitlines()
     assert "[lightgbm](http://x/run)" in first
-    assert "**0.9000**" in first
+    assert "**0.9000 (0.8500 to 0.9500)** | 0.8000 |" in first
+    assert "learning_rate 0.1235" in first
     assert "2.0 KiB" in first
     assert second.startswith("| - | mlp")
     assert "ran out of time" in second

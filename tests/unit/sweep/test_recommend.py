@@ -9,7 +9,7 @@ import pytest
 from tasks.errors import InvalidSettings
 from tasks.refs import Problem
 from tasks.sweep.config import SweepConfig
-from tasks.sweep.recommend import recommend
+from tasks.sweep.recommend import describe, recommend
 from tasks.train import algorithms
 from tasks.train.algorithms.suitability import Characteristics
 
@@ -49,6 +49,25 @@ def test_reasons_name_the_numbers() -> None:
     assert "321 rows are few" in boosting.reason
     (forest,) = recommend(_data(smallest_class_share=0.02), ["random_forest"])
     assert "rare classes" in forest.reason
+
+
+def test_missing_values_favour_trees_and_are_said() -> None:
+    whole, gaps = _data(), _data(missing_share=0.25)
+    for name, direction in (("logistic_regression", -1), ("extra_trees", 1), ("lightgbm", 1)):
+        (before,), (after,) = recommend(whole, [name]), recommend(gaps, [name])
+        assert (after.score - before.score) * direction > 0
+        assert "25% of the values were missing" in after.reason
+        assert "missing" not in before.reason
+
+
+def test_the_data_is_described_in_words() -> None:
+    table = describe(_data(missing_share=0.021, categorical_share=0.5, smallest_class_share=0.04))
+    for part in ("5,000 training rows", "20 columns", "50% of the raw columns are categories"):
+        assert part in table
+    assert "2.1% of the values are missing" in table
+    assert "the rarest with 4% of the rows" in table
+    pictures = _data(problem=Problem.IMAGE_CLASSIFICATION, image_side_px=28)
+    assert "images of 28 px" in describe(pictures)
 
 
 def test_the_form_offers_the_algorithms_and_others_are_refused() -> None:
