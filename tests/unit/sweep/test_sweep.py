@@ -81,7 +81,7 @@ def test_all_algorithms_are_tried_and_the_best_wins(
     store: DatasetStore, client: MlflowClient, iris: DatasetRef, tmp_path: Path
 ) -> None:
     heard: list[int] = []
-    config = SweepConfig(budget_s=600, trials_per_algorithm=1)
+    config = SweepConfig(budget_s=120, trials_per_algorithm=1)
     sweep = run_sweep(iris, config, store, client, tmp_path, lambda done, total: heard.append(len(done)))
     every = algorithms.names(Problem.TABLE_CLASSIFICATION)
     assert (sweep.trials, sweep.end_reason) == (len(every), "all algorithms tried")
@@ -119,7 +119,7 @@ def test_the_time_that_is_left_goes_to_the_searches_of_the_best(
     store: DatasetStore, client: MlflowClient, iris: DatasetRef, tmp_path: Path
 ) -> None:
     names = ["logistic_regression", "k_nearest_neighbours", "extra_trees"]
-    config = SweepConfig(algorithms=names, budget_s=600, trials_per_algorithm=4, max_parallel=1, seed=5)
+    config = SweepConfig(algorithms=names, budget_s=120, trials_per_algorithm=4, max_parallel=1, seed=5)
     sweep = run_sweep(iris, config, store, client, tmp_path)
     board = read_board(client, sweep.run_id).entries
     tried = Counter(entry.algorithm for entry in board)
@@ -215,7 +215,7 @@ def test_an_ensemble_is_an_ordinary_training(
     raw = store_table(store, "cancer", {"train": frame}, Problem.TABLE_CLASSIFICATION, ("bad", "good"))
     ref = preprocess(raw, PreprocessConfig(), store)
     names = ["logistic_regression", "lightgbm", "k_nearest_neighbours"]
-    config = SweepConfig(algorithms=names, budget_s=600, trials_per_algorithm=1)
+    config = SweepConfig(algorithms=names, budget_s=120, trials_per_algorithm=1)
     sweep = run_sweep(ref, config, store, client, tmp_path / "work")
     board = read_board(client, sweep.run_id).entries
     assert {entry.algorithm for entry in board} == {*names, "ensemble"}
