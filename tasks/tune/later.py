@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def extended(client: MlflowClient, config: ExtendConfig, flow_run: str) -> tuple[DatasetRef, TuneConfig]:
-    """The dataset and the settings with which a study goes on.
+    """The dataset and the settings with which a study goes on; an earlier wish that it end is taken back.
 
     Args:
         client: MLflow.
@@ -54,6 +54,8 @@ def extended(client: MlflowClient, config: ExtendConfig, flow_run: str) -> tuple
             allowed="the same hyperparameters, with other ranges",
             mend="name them all, or start a new study",
         )
+    if STOP_TAG in run.data.tags:
+        client.delete_tag(config.study, STOP_TAG)
     metric, _ = objective(ref.problem, before.metric)
     return ref, before.model_copy(
         update={

@@ -163,5 +163,7 @@ def test_a_trial_is_taken_while_others_run_and_the_rest_is_told_to_end(
     assert STOP_TAG in client.get_run(study.run_id).data.tags
     statuses = {run.data.tags[STATUS_TAG] for run in trials_of(client, study.run_id).values()}
     assert statuses <= {"succeeded", "killed"}
+    extended(client, ExtendConfig(study=study.run_id), "")
+    assert STOP_TAG not in client.get_run(study.run_id).data.tags
     with pytest.raises(NotFound, match="has no trial 99"):
         submit(SubmitConfig(study=study.run_id, trial=99), store, client, tmp_path / "none")
